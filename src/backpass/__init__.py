@@ -1,0 +1,69 @@
+"""backpass: train neural networks by backpropagation, and know what they did.
+
+>>> import backpass as bp
+>>> net = bp.Network([bp.Dense(30, "sigmoid"), bp.Dense(10, "softmax")])
+>>> run = bp.train(net, "digits", optimizer=bp.SGD(0.5), epochs=2, test=0.2)
+>>> visit = run.at(17)
+>>> visit["δ1"].shape
+(32, 30)
+
+Names are looked up when they are first used, so that importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from backpass.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from backpass.explain import Answer
+    from backpass.ir import Graph
+    from backpass.nn import Dense, Network
+    from backpass.passes import backward
+    from backpass.run import Run, Visit, load
+    from backpass.testing import check_gradients, check_op
+    from backpass.train.optimisers import SGD
+    from backpass.training import train
+
+_HOMES = {
+    "Answer": "backpass.explain",
+    "Dense": "backpass.nn",
+    "Graph": "backpass.ir",
+    "Network": "backpass.nn",
+    "Run": "backpass.run",
+    "SGD": "backpass.train.optimisers",
+    "Visit": "backpass.run",
+    "backward": "backpass.passes",
+    "check_gradients": "backpass.testing",
+    "check_op": "backpass.testing",
+    "load": "backpass.run",
+    "train": "backpass.training",
+}
+
+__all__ = [
+    "SGD",
+    "Answer",
+    "Dense",
+    "Graph",
+    "Network",
+    "Run",
+    "Visit",
+    "__version__",
+    "backward",
+    "check_gradients",
+    "check_op",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'backpass' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,83 @@
+"""What every executor offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backpass.ir import Graph, Node
+
+Array = NDArray[np.generic]
+
+
+class Function(Protocol):
+    """A compiled Graph: feeds in, named outputs out."""
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a stretch of steps left behind.
+
+    Attributes
+    ----------
+    done : int
+        Steps that were completed; fewer than asked for where the watched output was not finite.
+    watched : ndarray of float64, shape (done + stopped,)
+        The watched output (the cost) of each step, the one that stopped included.
+    """
+
+    done: int
+    watched: Array
+
+
+class Loop(Protocol):
+    """A step Graph that is run many times over rows of a data set, its carry replaced at each step.
+
+    The arrays of `carry` belong to the loop: `load` copies into them, `state` copies out.
+    """
+
+    name: str  #: of the executor
+
+    def load(self, carry: Mapping[str, Array]) -> None:
+        """Set the carried values (weights, velocities)."""
+
+    def state(self) -> dict[str, Array]:
+        """A copy of the carried values."""
+
+    def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+        """Run ``len(starts) - 1`` steps.
+
+        Parameters
+        ----------
+        order : ndarray of int64
+            Row numbers of the data.
+        starts : ndarray of int64
+            Step s uses the rows ``order[starts[s]:starts[s + 1]]``.
+        numbers : ndarray, shape (steps, numbers)
+            The value of each number input at each step, in the order of the Graph's inputs.
+        """
+
+    def peek(self, node: Node) -> Array | None:
+        """The value that a node had in the last step, as this loop calculated it.
+
+        None where the loop keeps no such value (a kernel fuses it away). What the update read, the loop
+        keeps, so that a gradient can be taken apart after the fact.
+        """
+
+
+class Executor(Protocol):
+    """Compiles Graphs."""
+
+    name: str
+
+    def compile(self, graph: Graph) -> Function:
+        """A function of the Graph's inputs."""
+
+    def compile_loop(self, step: Graph, data: Mapping[str, Array], batch: int, watch: str = "C") -> Loop:
+        """A loop of `step` over the rows of `data`; `batch` is the largest batch that will come."""

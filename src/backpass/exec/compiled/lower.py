@@ -1,0 +1,545 @@
+"""Lowering: a Graph as the source of one native function.
+
+Elementwise chains are fused into the loop that needs them; bias and activation are applied in the buffer of
+the product before them; the update of a weight is accumulated by the product itself (``beta = 1``); carried
+values are replaced in place, last. Each value keeps its own buffer unless it is overwritten by its only
+reader, so that after a step the operands of every update can still be read (`Loop.peek`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backpass.errors import NotLowered
+from backpass.ir import ArrayType, Elementwise, Graph, Node, Op
+from backpass.ir.trace import Expr, traced
+from backpass.ir.types import Dim, Shape, size_of
+from backpass.ops import (
+    Add,
+    Broadcast,
+    Constant,
+    MatMul,
+    Mean,
+    Multiply,
+    Negate,
+    Reshape,
+    SigmoidCrossEntropy,
+    Size,
+    Softmax,
+    SoftmaxCrossEntropy,
+    SquaredError,
+    Subtract,
+    Sum,
+    Transpose,
+)
+
+Index = tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Lowered:
+    """The body of a kernel.
+
+    Attributes
+    ----------
+    lines : list of str
+        Statements, indented from 0.
+    updates : list of str
+        Statements that replace carried values; they come after the watched value was checked.
+    buffers : dict of str to ArrayType
+        The arrays that the statements write to, besides the inputs.
+    place : dict of Node to str
+        Where a value lies after the statements have run: a buffer, an input or a scalar.
+    constants : dict of str to float
+        Numbers by the name that they have in the source.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    updates: list[str] = field(default_factory=list)
+    buffers: dict[str, ArrayType] = field(default_factory=dict)
+    place: dict[Node, str] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
+
+
+def lower(graph: Graph, in_place: bool) -> Lowered:
+    """Lower a program.
+
+    Parameters
+    ----------
+    graph : Graph
+        Every output is needed.
+    in_place : bool
+        Replace carried inputs by the outputs that `graph.carry` names.
+
+    Raises
+    ------
+    NotLowered
+        The program has an op, a dtype or a shape that has no lowering; the message names it.
+    """
+    return _Lowering(graph, in_place).result
+
+
+def variable(dim: Dim) -> str:
+    """A size in the source."""
+    if isinstance(dim, int):
+        return str(dim)
+    return "(" + "*".join(f if f.isdigit() else f"n_{f}" for f in dim.split("*")) + ")"
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, in_place: bool) -> None:
+        self.graph, self.users = graph, graph.users
+        self.result = Lowered()
+        self.out = self.result.lines
+        self.kept = set(graph.outputs.values())
+        self.replaces = {graph.outputs[new]: graph.inputs[old] for new, old in graph.carry.items()} if in_place else {}
+        self.dtype = self._one_dtype()
+        self.names = self._buffer_names()
+        self.absorbed: set[Node] = set()
+        self.done: set[Node] = set()
+        self.result.place.update({n: self.names[n] for n in graph.nodes if n.op.feeds})
+        products = {node: found for node in self.replaces if (found := self._product_update(node))}
+        order = [n for n in graph.nodes if n not in self.replaces]
+        for node in order:
+            if not node.op.feeds and node not in self.absorbed and not self.virtual(node) and node not in self.done:
+                self.statement(node)
+        self.out = self.result.updates
+        self._replace_carried(products)
+
+    # ---- analysis
+
+    def _one_dtype(self) -> str:
+        kinds = {n.type.dtype for n in self.graph.nodes if isinstance(n.type, ArrayType)}
+        if len(kinds) != 1 or kinds - {"f32", "f64"}:
+            raise NotLowered(f"a kernel calculates in one of f32 and f64, this program in {sorted(kinds)}")
+        for n in self.graph.nodes:
+            if not isinstance(n.type, ArrayType):
+                raise NotLowered(f"{n.op.name} gives a tuple, which has no lowering yet")
+        return kinds.pop()
+
+    def _buffer_names(self) -> dict[Node, str]:
+        """Names of our own making: nothing of a file's text reaches the source."""
+        return {n: f"{'in' if n.op.feeds else 'v'}{i}" for i, n in enumerate(self.graph.nodes)}
+
+    def virtual(self, node: Node) -> bool:
+        """Whether a value is never stored: calculated inside the loop that reads it."""
+        if node.op.feeds:
+            return False
+        if isinstance(node.op, (Broadcast, Transpose)):
+            return node not in self.kept
+        if node in self.kept or not isinstance(node.op, Elementwise) or node.shape == ():
+            return False
+        if len(self.users[node]) != 1:
+            return False
+        (user,) = self.users[node]
+        if isinstance(user.op, Elementwise):
+            return True
+        return isinstance(user.op, (Sum, Mean)) and 0 not in (user.op.axis or (0,))
+
+    def _product_update(self, root: Node) -> tuple[str, Node, str, Node] | None:
+        """Match ``new = beta * old + alpha * (a @ b)``: what one gemm does in place.
+
+        Gives beta and alpha as source, the old value and the product.
+        """
+        terms: list[tuple[list[Node], bool, Node]] = []
+        inside: list[Node] = []
+
+        def collect(node: Node, factors: list[Node], minus: bool) -> None:
+            if node is not root:
+                if node.op.feeds or len(self.users[node]) != 1 or node in self.kept:
+                    return terms.append((factors, minus, node))
+                inside.append(node)
+            a, *rest = node.inputs or (node,)
+            if isinstance(node.op, (Add, Subtract)):
+                collect(a, factors, minus)
+                collect(rest[0], factors, minus != isinstance(node.op, Subtract))
+            elif isinstance(node.op, Negate):
+                collect(a, factors, not minus)
+            elif isinstance(node.op, Multiply) and any(_scalar(x) is not None for x in node.inputs):
+                factor, other = (a, rest[0]) if _scalar(a) is not None else (rest[0], a)
+                inside.append(factor)
+                scalar = _scalar(factor)
+                assert scalar is not None
+                collect(other, [*factors, scalar], minus)
+            else:
+                terms.append((factors, minus, node))
+            return None
+
+        collect(root, [], False)
+        old = self.replaces[root]
+        base = [t for t in terms if t[2] is old]
+        products = [t for t in terms if isinstance(t[2].op, MatMul) and t[2] in inside]
+        if len(terms) != 2 or len(base) != 1 or len(products) != 1:
+            return None
+        self.absorbed.update(inside)
+        return self._factor(*base[0][:2]), old, self._factor(*products[0][:2]), products[0][2]
+
+    def _factor(self, factors: list[Node], minus: bool) -> str:
+        product = "*".join(self.value(f, ()) for f in factors) or self.constant(1.0)
+        return f"-({product})" if minus else product
+
+    # ---- values
+
+    def constant(self, value: float) -> str:
+        for name, known in self.result.constants.items():
+            if known == value or (known != known and value != value):
+                return name
+        name = f"K{len(self.result.constants)}"
+        self.result.constants[name] = value
+        return name
+
+    def value(self, node: Node, index: Index) -> str:
+        """The source of one entry of a value."""
+        op = node.op
+        if isinstance(op, Constant):
+            return self.constant(op.value)
+        if isinstance(op, Size):
+            return f"real({variable(op.dim)})"
+        if node in self.result.place:
+            place = self.result.place[node]
+            return place if node.shape == () else f"{place}[{_flat(node.shape, index)}]"
+        if isinstance(op, Broadcast):
+            return self.value(node.inputs[0], tuple(index[a] for a in op.axes))
+        if isinstance(op, Transpose):
+            return self.value(node.inputs[0], tuple(index[op.axes.index(i)] for i in range(len(index))))
+        if isinstance(op, Elementwise):
+            return self.scalar_code(node, [self.value(x, index) for x in node.inputs])
+        raise NotLowered(f"{op.name} has no lowering")
+
+    def scalar_code(self, node: Node, inputs: list[str]) -> str:
+        """An elementwise op's own forward rule, on scalars."""
+        names, rule = traced(node.op)
+        given = dict(zip(names, inputs, strict=True))
+
+        def code(e: Expr) -> str:
+            if e.function == "name":
+                return given[e.arguments[0]]
+            if e.function == "number":
+                return self.constant(float(e.arguments[0]))
+            arguments = [code(a) for a in e.arguments]
+            if e.function in "+-*/":
+                return f"({arguments[0]} {e.function} {arguments[1]})"
+            if e.function == "neg":
+                return f"(-{arguments[0]})"
+            if e.function == ">":
+                return f"({self.constant(1.0)} if {arguments[0]} > {arguments[1]} else {self.constant(0.0)})"
+            if e.function == "maximum":
+                a, b = arguments
+                return f"({b} if {a} < {b} or {b} != {b} else {a})"
+            if e.function in ("exp", "tanh", "log", "log1p", "abs"):
+                return f"{e.function}({arguments[0]})"
+            raise NotLowered(f"{node.op.name} calls {e.function}, which has no lowering")
+
+        return code(rule)
+
+    # ---- statements
+
+    def new_buffer(self, node: Node) -> str:
+        name = self.names[node]
+        self.result.buffers[name] = node.array_type
+        return name
+
+    def statement(self, node: Node) -> None:
+        """The loop that calculates a stored value."""
+        op = node.op
+        self.done.add(node)
+        if isinstance(op, (Constant, Size)):
+            return
+        if node.shape == () and isinstance(op, Elementwise):
+            self.out.append(f"{self.names[node]} = {self.value(node, ())}")
+            self.result.place[node] = self.names[node]
+        elif isinstance(op, (Elementwise, Broadcast, Transpose)):
+            overwritten = self.reused(node)
+            self.elementwise(node, self.result.place[overwritten] if overwritten else self.new_buffer(node))
+            if overwritten:
+                del self.result.place[overwritten]
+        elif isinstance(op, Reshape):
+            self.stored(node.inputs[0])
+            self.result.place[node] = self.result.place[node.inputs[0]]
+        elif type(op) in LOWERINGS:
+            LOWERINGS[type(op)](self, node)
+        else:
+            raise NotLowered(f"{op.name} has no lowering")
+
+    def stored(self, node: Node) -> str:
+        """The buffer of a value that must have one."""
+        if node not in self.result.place:
+            if isinstance(node.op, (Constant, Size)):
+                raise NotLowered(f"a bare number as the operand of {self.users[node][0].op.name}")
+            self.elementwise(node, self.new_buffer(node))
+        return self.result.place[node]
+
+    def reused(self, node: Node) -> Node | None:
+        """An operand that only this value reads, entry by entry: its buffer can be written over."""
+        if node in self.kept:
+            return None
+        candidates = list(node.inputs) if isinstance(node.op, Elementwise) else []
+        while candidates:
+            x = candidates.pop()
+            if x not in self.result.place and isinstance(x.op, Elementwise):
+                candidates += x.inputs
+            elif (
+                x in self.result.place
+                and not x.op.feeds
+                and x not in self.kept
+                and x.shape == node.shape
+                and len(self.users[x]) == 1
+                and not isinstance(x.op, Reshape)
+                and not any(isinstance(u.op, (Broadcast, Transpose, Reshape)) for u in self.users[x])
+            ):
+                return x
+        return None
+
+    def elementwise(self, node: Node, target: str) -> None:
+        index = tuple(f"i{k}" for k in range(len(node.shape)))
+        code = (
+            self.scalar_code(node, [self.value(x, index) for x in node.inputs])
+            if isinstance(node.op, Elementwise)
+            else self.value(node, index)
+        )
+        if node.shape == ():
+            self.out.append(f"{target} = {code}")
+        else:
+            self.loops(node.shape, index, [f"{target}[{_flat(node.shape, index)}] = {code}"])
+        self.result.place[node] = target
+
+    def loops(self, shape: Shape, index: Index, body: Iterable[str], depth: int = 0) -> None:
+        """Nested loops over a shape around a body."""
+        for k, (i, dim) in enumerate(zip(index, shape, strict=True)):
+            self.out.append(f"{'    ' * (depth + k)}for {i} in range({variable(dim)}):")
+        self.out.extend("    " * (depth + len(index)) + line for line in body)
+
+    def gemm(self, target: str, product: Node, alpha: str, beta: str) -> None:
+        """``target ← alpha a @ b + beta target``, rows first; BLAS is told the transposes of everything."""
+        a, b = product.inputs
+        (m, k), n = a.shape, b.shape[1]
+        (a_buffer, a_turned), (b_buffer, b_turned) = self.operand(a), self.operand(b)
+        m_, n_, k_ = variable(m), variable(n), variable(k)
+        self.out.append(
+            f"gemm({b_turned:d}, {a_turned:d}, {n_}, {m_}, {k_}, {alpha}, {b_buffer}, {k_ if b_turned else n_}, "
+            f"{a_buffer}, {m_ if a_turned else k_}, {beta}, {target}, {n_})"
+        )
+
+    def operand(self, node: Node) -> tuple[str, bool]:
+        """The buffer of a matrix, and whether it holds the transpose."""
+        if isinstance(node.op, Transpose) and node not in self.result.place:
+            return self.stored(node.inputs[0]), True
+        return self.stored(node), False
+
+    # ---- carried values
+
+    def _replace_carried(self, products: Mapping[Node, tuple[str, Node, str, Node]]) -> None:
+        """Write each new carried value over the old one, in program order.
+
+        Where a later one still reads an old value, that value is written aside first.
+        """
+        order = sorted(self.replaces, key=lambda n: n.serial)
+        reads = [self._reads(n) for n in order]
+        copies: list[tuple[Node, str]] = []
+        for i, node in enumerate(order):
+            old = self.replaces[node]
+            target = self.names[old]
+            aside = any(old in r for r in reads[i + 1 :])
+            if aside:
+                if node.shape == ():
+                    raise NotLowered(f"{old.name} is replaced before its last use")
+                self.result.buffers[f"aside{i}"] = node.array_type
+                target = f"aside{i}"
+            if node in products and not aside:
+                beta, _, alpha, product = products[node]
+                self.gemm(target, product, alpha, beta)
+            elif node in self.result.place or node.op.feeds:
+                self._copy(node.shape, target, self.result.place[node])
+            elif isinstance(node.op, (Elementwise, Broadcast, Transpose)):
+                if node in products:  # the product was left to the gemm that cannot be used here
+                    _, _, _, product = products[node]
+                    self.gemm(self.new_buffer(product), product, self.constant(1.0), self.constant(0.0))
+                    self.result.place[product] = self.names[product]
+                self.elementwise(node, target)
+            else:
+                self.statement(node)
+                self._copy(node.shape, target, self.result.place[node])
+            if aside:
+                copies.append((node, target))
+            self.result.place[node] = target
+        for node, buffer in copies:
+            self._copy(node.shape, self.names[self.replaces[node]], buffer)
+        for node in order:
+            self.result.place[node] = self.names[self.replaces[node]]
+
+    def _copy(self, shape: Shape, target: str, source: str) -> None:
+        if target == source:
+            return
+        if shape == ():
+            self.out.append(f"{target} = {source}")
+            return
+        self.out += [f"for i in range({variable(size_of(shape))}):", f"    {target}[i] = {source}[i]"]
+
+    def _reads(self, root: Node) -> set[Node]:
+        """The stored values that calculating a carried output reads, through what is not stored."""
+        found: set[Node] = set()
+        stack = list(root.inputs)
+        while stack:
+            node = stack.pop()
+            found.add(node)
+            stored = node in self.result.place or node in self.replaces
+            if not stored or node in self.absorbed:
+                stack.extend(node.inputs)
+        return found
+
+
+def _scalar(node: Node) -> Node | None:
+    """The scalar that a value repeats, if it does."""
+    while isinstance(node.op, Broadcast):
+        (node,) = node.inputs
+    return node if node.shape == () else None
+
+
+def _flat(shape: Shape, index: Index) -> str:
+    """The place of an entry in a row-major buffer."""
+    if not index:
+        return "0"
+    code = index[0]
+    for dim, i in zip(shape[1:], index[1:], strict=True):
+        code = f"{code}*{variable(dim)}" if code.isalnum() else f"({code})*{variable(dim)}"
+        code = f"{code} + {i}"
+    return code
+
+
+# ---- ops with a lowering of their own. Each is tested against the op's forward rule.
+
+
+def _matmul(low: _Lowering, node: Node) -> None:
+    a, b = node.inputs
+    low.operand(a), low.operand(b)
+    target = low.new_buffer(node)
+    low.gemm(target, node, low.constant(1.0), low.constant(0.0))
+    low.result.place[node] = target
+
+
+def _reduce(low: _Lowering, node: Node) -> None:
+    (x,) = node.inputs
+    op = node.op
+    assert isinstance(op, (Sum, Mean))
+    axes = op.axis or tuple(range(len(x.shape)))
+    index = tuple(f"i{k}" for k in range(len(x.shape)))
+    kept = tuple(k for k in range(len(x.shape)) if k not in axes)
+    entry = low.value(x, index)
+    name = low.names[node]
+    count = variable(size_of(x.shape[a] for a in axes))
+    if not kept:
+        low.out.append(f"{name} = {low.constant(0.0)}")
+        low.loops(x.shape, index, [f"{name} += {entry}"])
+        if isinstance(op, Mean):
+            low.out.append(f"{name} = {name} / real({count})")
+        low.result.place[node] = name
+        return
+    target = low.new_buffer(node)
+    place = f"{target}[{_flat(node.shape, tuple(index[k] for k in kept))}]"
+    flat = variable(size_of(node.shape))
+    low.out += [f"for i in range({flat}):", f"    {target}[i] = {low.constant(0.0)}"]
+    low.loops(x.shape, index, [f"{place} += {entry}"])
+    if isinstance(op, Mean):
+        low.out += [f"for i in range({flat}):", f"    {target}[i] = {target}[i] / real({count})"]
+    low.result.place[node] = target
+
+
+def _rows(x: Node) -> tuple[str, str]:
+    """How many rows along the last axis, and how long they are."""
+    return variable(size_of(x.shape[:-1])), variable(x.shape[-1])
+
+
+def _row_max_shift(low: _Lowering, z: str, e: str, n: str) -> list[str]:
+    """Inside a loop over rows i: ``top``, and e[i] = exp(z[i] − top)."""
+    return [
+        f"top = {z}[i*{n}]",
+        f"for j in range(1, {n}):",
+        f"    top = {z}[i*{n} + j] if {z}[i*{n} + j] > top else top",
+        f"for j in range({n}):",
+        f"    {e}[i*{n} + j] = exp({z}[i*{n} + j] - top)",
+        f"total = {low.constant(0.0)}",
+        f"for j in range({n}):",
+        f"    total += {e}[i*{n} + j]",
+    ]
+
+
+def _softmax(low: _Lowering, node: Node) -> None:
+    (zn,) = node.inputs
+    z, target = low.stored(zn), low.new_buffer(node)
+    rows, n = _rows(zn)
+    low.out.append(f"for i in range({rows}):")
+    body = _row_max_shift(low, z, target, n)
+    # The cross-entropy of the same scores comes from the same exponentials.
+    for user in low.users[zn]:
+        ready = isinstance(user.op, SoftmaxCrossEntropy) and user.inputs[1] in low.result.place and user.shape
+        if ready and user not in low.done:
+            loss, t = low.new_buffer(user), low.result.place[user.inputs[1]]
+            body += _cross_entropy_of_row(low, z, t, loss, n)
+            low.result.place[user] = loss
+            low.done.add(user)
+    body += [f"for j in range({n}):", f"    {target}[i*{n} + j] = {target}[i*{n} + j] / total"]
+    low.out += ["    " + line for line in body]
+    low.result.place[node] = target
+
+
+def _cross_entropy_of_row(low: _Lowering, z: str, t: str, loss: str, n: str) -> list[str]:
+    return [
+        "total_log = log(total)",
+        f"c = {low.constant(0.0)}",
+        f"for j in range({n}):",
+        f"    c += {t}[i*{n} + j] * (total_log - ({z}[i*{n} + j] - top))",
+        f"{loss}[i] = c",
+    ]
+
+
+def _softmax_cross_entropy(low: _Lowering, node: Node) -> None:
+    if node.shape == ():
+        raise NotLowered(f"{node.op.name} of a single row")
+    zn, tn = node.inputs
+    z, t, target = low.stored(zn), low.stored(tn), low.new_buffer(node)
+    rows, n = _rows(zn)
+    scratch = f"{target}e"
+    low.result.buffers[scratch] = zn.array_type
+    body = _row_max_shift(low, z, scratch, n) + _cross_entropy_of_row(low, z, t, target, n)
+    low.out.append(f"for i in range({rows}):")
+    low.out += ["    " + line for line in body]
+    low.result.place[node] = target
+
+
+def _row_sum(low: _Lowering, node: Node, term: Callable[[str, str], str], after: str = "c") -> None:
+    if node.shape == ():
+        raise NotLowered(f"{node.op.name} of a single row")
+    an, tn = node.inputs
+    a, t, target = low.stored(an), low.stored(tn), low.new_buffer(node)
+    rows, n = _rows(an)
+    low.out += [
+        f"for i in range({rows}):",
+        f"    c = {low.constant(0.0)}",
+        f"    for j in range({n}):",
+        f"        p = {a}[i*{n} + j]",
+        f"        c += {term('p', f'{t}[i*{n} + j]')}",
+        f"    {target}[i] = {after}",
+    ]
+    low.result.place[node] = target
+
+
+def _sigmoid_cross_entropy(low: _Lowering, node: Node) -> None:
+    zero = low.constant(0.0)
+    _row_sum(low, node, lambda z, t: f"(({zero} if {z} < {zero} else {z}) - {z} * {t} + log1p(exp(-abs({z}))))")
+
+
+def _squared_error(low: _Lowering, node: Node) -> None:
+    _row_sum(low, node, lambda a, t: f"({a} - {t}) * ({a} - {t})", after=f"{low.constant(0.5)} * c")
+
+
+LOWERINGS: dict[type[Op], Callable[[Any, Node], None]] = {
+    MatMul: _matmul,
+    Mean: _reduce,
+    SigmoidCrossEntropy: _sigmoid_cross_entropy,
+    Softmax: _softmax,
+    SoftmaxCrossEntropy: _softmax_cross_entropy,
+    SquaredError: _squared_error,
+    Sum: _reduce,
+}

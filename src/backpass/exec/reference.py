@@ -1,0 +1,83 @@
+"""The reference executor: NumPy, node by node. It is the meaning of a Graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from backpass.exec.base import Array, Chunk
+from backpass.ir import Graph, Node
+from backpass.ir.interpret import interpret
+from backpass.ir.types import dims_of
+
+
+class Reference:
+    """Runs programs with NumPy, one node after another."""
+
+    name = "reference"
+
+    def compile(self, graph: Graph) -> ReferenceFunction:
+        return ReferenceFunction(graph)
+
+    def compile_loop(
+        self, step: Graph, data: Mapping[str, Array], batch: int, watch: str = "C"
+    ) -> ReferenceLoop:
+        return ReferenceLoop(step, data, watch)
+
+
+class ReferenceFunction:
+    """A Graph as a function of its inputs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def values(self, feeds: Mapping[str, Array]) -> dict[Node, Array]:
+        """Every value of the program, by node."""
+        dims = dims_of(self.graph.input_types, feeds)
+        with np.errstate(all="ignore"):  # whether a value may be infinite is the caller's question
+            return interpret(self.graph, feeds, dims)
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        values = self.values(feeds)
+        return {name: np.asarray(values[n]) for name, n in self.graph.outputs.items()}
+
+
+class ReferenceLoop:
+    """Many steps, one after another."""
+
+    name = "reference"
+
+    def __init__(self, step: Graph, data: Mapping[str, Array], watch: str) -> None:
+        self.step, self.data, self.watch = step, data, watch
+        self.function = ReferenceFunction(step)
+        self.carry: dict[str, Array] = {}
+        self.values: dict[Node, Array] = {}
+
+    def load(self, carry: Mapping[str, Array]) -> None:
+        kept = self.step.inputs_of_kind("parameter") | self.step.inputs_of_kind("state")
+        self.carry = {name: np.array(carry[name]) for name in kept}
+
+    def state(self) -> dict[str, Array]:
+        return {name: array.copy() for name, array in self.carry.items()}
+
+    def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+        kinds = {name: n.array_type.numpy_dtype for name, n in self.step.inputs_of_kind("number").items()}
+        watched = []
+        for s in range(len(starts) - 1):
+            rows = order[starts[s] : starts[s + 1]]
+            feeds = {name: array[rows] for name, array in self.data.items()}
+            feeds |= {name: np.asarray(x, kinds[name]) for name, x in zip(kinds, numbers[s], strict=True)}
+            feeds |= self.carry
+            self.values = self.function.values(feeds)
+            watched.append(float(self.values[self.step[self.watch]]))
+            if not np.isfinite(watched[-1]):
+                return Chunk(s, np.array(watched))
+            self.carry |= {
+                old: np.asarray(self.values[self.step.outputs[new]]) for new, old in self.step.carry.items()
+            }
+        return Chunk(len(starts) - 1, np.array(watched))
+
+    def peek(self, node: Node) -> Array | None:
+        value = self.values.get(node)
+        return None if value is None else np.asarray(value)

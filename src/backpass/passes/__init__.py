@@ -1,0 +1,8 @@
+"""Functions from Graph to Graph, or from Graph to numbers. They know ops; they know no executor."""
+
+from backpass.passes.backward import backward
+from backpass.passes.retype import retyped
+from backpass.passes.simplify import simplify
+from backpass.passes.work import Work, work
+
+__all__ = ["Work", "backward", "retyped", "simplify", "work"]

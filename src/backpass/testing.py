@@ -1,0 +1,677 @@
+"""The tests that backpass applies to itself, for your own ops, programs and executors.
+
+- `check_op` puts one op through everything that the library expects of an op.
+- `check_gradients` compares the gradients of a whole program with finite differences.
+- `check_executor` compares an executor with the reference.
+
+Derivatives are compared with central differences of order 6 in f64. An error is reported as
+``|a - n| / max(|a|, |n|, floor)`` for analytic a and numeric n. The numeric value itself is only known up to
+the rounding of the function, divided by the step; ``floor`` is that uncertainty over the tolerance. So an
+error of at most the tolerance means: they agree to that many digits, or both are so small that they differ
+by no more than rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backpass.errors import GraphError, RuleError, ShapeError
+from backpass.exec.base import Array, Executor
+from backpass.exec.reference import Reference
+from backpass.ir import ArrayType, Graph, Node, Op, Sample, TupleType
+from backpass.ir.chain import pullback
+from backpass.ir.interpret import interpret
+from backpass.ir.text import Style, ascii_name
+from backpass.ir.tuples import Item
+from backpass.ir.types import Dim, Shape, size_of
+from backpass.ir.wire import from_json, to_json
+from backpass.ir.xp import NUMPY, ArrayNamespace
+from backpass.ops import data
+from backpass.passes import backward, retyped
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_EPS = float(np.finfo(np.float64).eps)
+_STEP = 2.0**-8
+#: Central difference of order 6: weights of f(+kh) - f(-kh).
+_STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
+#: Above so many evaluations, a Jacobian is checked along random directions instead of entry by entry.
+_FULL = 700
+_DIRECTIONS = 16
+_KINDS: dict[str, Any] = {"f64": np.float64, "f32": np.float32}
+_EXECUTABLE: tuple[Style, ...] = ("python", "ascii")
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The comparison that came out worst.
+
+    Attributes
+    ----------
+    name : str
+        What was compared: ``W2[3,1]``.
+    analytic, numeric : float
+        What the backward pass, and what finite differences say.
+    error : float
+        ``|a - n| / max(|a|, |n|, floor)``; see `backpass.testing`.
+    """
+
+    name: str
+    analytic: float
+    numeric: float
+    error: float
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What `check_gradients` found.
+
+    Attributes
+    ----------
+    worst : Worst
+    checked, of : int
+        Entries that were compared, and entries that there are.
+    tolerance : float
+        The largest relative error that passes.
+    floor : float
+        Entries smaller than this are compared with the rounding of the cost, not with themselves.
+    """
+
+    worst: Worst
+    checked: int
+    of: int
+    tolerance: float
+    floor: float
+
+    @property
+    def passed(self) -> bool:
+        return self.worst.error <= self.tolerance
+
+    def __str__(self) -> str:
+        w = self.worst
+        return (
+            f"{self.checked} of {self.of} gradients {'agree' if self.passed else 'DO NOT agree'} with finite "
+            f"differences; the worst is {w.name}: {w.analytic:.10g} against {w.numeric:.10g}, "
+            f"relative error {w.error:.1e}"
+        )
+
+
+@dataclass(frozen=True)
+class OpCheck:
+    """What `check_op` found.
+
+    Attributes
+    ----------
+    op : str
+    samples : int
+        How many samples were drawn.
+    first, second : Worst
+        The worst derivative of order 1 and of order 2.
+    autodiff : float or None
+        The worst relative difference from HIPS autograd on the same forward rule; None without autograd.
+    """
+
+    op: str
+    samples: int
+    first: Worst
+    second: Worst
+    autodiff: float | None
+
+
+_NOTHING = Worst("nothing", 0.0, 0.0, 0.0)
+
+
+# ---- programs
+
+
+def run_text(graph: Graph, feeds: Mapping[str, Array], style: Style = "python") -> dict[str, Array]:
+    """Execute the printed program and give its outputs."""
+    spell = ascii_name if style == "ascii" else str
+    space: dict[str, Any] = {spell(name): feeds[name] for name in graph.inputs}
+    with np.errstate(all="ignore"):
+        exec(graph.text(style), space)
+    return {name: np.asarray(space[spell(name)]) for name in graph.outputs}
+
+
+def same_bits(a: Mapping[str, Array], b: Mapping[str, Array]) -> str | None:
+    """The first name under which two results differ in type or in any bit (all NaN are one), or None."""
+    for name in a:
+        x, y = a[name], b.get(name)
+        if y is None or x.dtype != y.dtype or x.shape != y.shape:
+            return name
+        floating = x.dtype.kind == "f"
+        equal = np.array_equal(x, y, equal_nan=floating)
+        if not equal or (floating and not np.array_equal(np.signbit(x[x == 0]), np.signbit(y[y == 0]))):
+            return name
+    return None if len(a) == len(b) else next(name for name in b if name not in a)
+
+
+def check_executor(
+    executor: Executor, graph: Graph, feeds: Mapping[str, Array], rtol: float | None = None
+) -> float:
+    """Compare an executor with the reference, and with itself.
+
+    Parameters
+    ----------
+    executor : Executor
+    graph : Graph
+    feeds : mapping of str to array
+    rtol : float, optional
+        The largest difference that passes, relative to the largest entry of the same output. 1e-5 for f32
+        and 1e-12 for f64 if not given; integers and booleans must be equal.
+
+    Returns
+    -------
+    float
+        The largest relative difference.
+
+    Raises
+    ------
+    RuleError
+        An output differs in name, type or value; a second call gives other bits; or a feed was written to.
+    """
+    frozen = {name: np.array(feeds[name]) for name in graph.inputs}
+    for array in frozen.values():
+        array.flags.writeable = False
+    function = executor.compile(graph)
+    wanted = Reference().compile(graph)(frozen)
+    got = {name: np.array(value) for name, value in function(frozen).items()}  # buffers may be used again
+    if list(got) != list(wanted):
+        raise RuleError(f"{executor.name}: the outputs are {', '.join(got)}, not {', '.join(wanted)}")
+    worst = 0.0
+    for name, value in got.items():
+        w = wanted[name]
+        if value.dtype != w.dtype or value.shape != w.shape:
+            raise RuleError(f"{executor.name}: {name} is {value.dtype}{value.shape}, not {w.dtype}{w.shape}")
+        allowed = {"f4": 1e-5, "f8": 1e-12}.get(w.dtype.str[1:], 0.0) if rtol is None else rtol
+        error = _difference(value, w)
+        worst = max(worst, error)
+        if not error <= allowed:
+            raise RuleError(f"{executor.name}: {name} differs from the reference by {error:.1e}, relative")
+    if (changed := same_bits(got, function(frozen))) is not None:
+        raise RuleError(f"{executor.name}: a second call with the same feeds gives another {changed}")
+    return worst
+
+
+def _difference(a: Array, b: Array) -> float:
+    """The largest difference over the largest finite entry; infinite where other entries are not finite."""
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    finite = np.isfinite(y)
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=True):
+        return np.inf
+    if not finite.any() or np.array_equal(x[finite], y[finite]):
+        return 0.0
+    largest = max(float(np.abs(y[finite]).max()), float(np.finfo(np.float64).tiny))
+    return float(np.abs(x[finite] - y[finite]).max()) / largest
+
+
+def check_gradients(
+    graph: Graph,
+    cost: str,
+    wrt: Sequence[str] | None,
+    feeds: Mapping[str, Array],
+    limit: int | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-6,
+) -> GradientCheck:
+    """Compare the gradients of a program with finite differences of its cost, in f64.
+
+    Parameters
+    ----------
+    graph : Graph
+        A training step with outputs ``d<name>``, whose gradients are then the ones checked, or a forward
+        program, which is differentiated first.
+    cost : str
+    wrt : sequence of str or None
+        Names of inputs; None means all parameters.
+    feeds : mapping of str to array
+        A value for each input; floating-point values are converted to f64.
+    limit : int, optional
+        Compare a sample of about so many entries, equally many of each input; by default, all of them.
+    seed : int
+        Of the sample.
+    tolerance : float
+        The largest relative error that passes.
+
+    Notes
+    -----
+    Where a step crosses a kink (ReLU), the difference quotient is no derivative. An entry that does not
+    agree is therefore tried again with smaller steps, of which one may pass, each judged by its own
+    rounding. Exactly at a kink no step helps, and the entry is reported.
+
+    Rounding is taken as the larger of 8 eps |C| and three times the median over all entries of the sixth
+    difference of the cost, which is 30 times its noise.
+    """
+    names = list(graph.inputs_of_kind("parameter")) if wrt is None else list(wrt)
+    gradients = {name: f"d{name}" for name in names}
+    if not names:
+        raise GraphError("there are no parameters to differentiate with respect to")
+    if all(d in graph.named for d in gradients.values()):
+        program = retyped(graph.part([cost, *gradients.values()]), "f64")
+    else:
+        program = backward(retyped(graph.part([cost]), "f64"), cost, names)
+    values = {name: _in_f64(feeds[name]) for name in program.inputs}
+    analytic = Reference().compile(program)(values)
+    forward = program.part([cost])
+    function = Reference().compile(forward)
+
+    def along(name: str, entry: int) -> Callable[[float], Floats]:
+        def at(step: float) -> Floats:
+            moved = values[name].astype(np.float64)
+            moved.flat[entry] += step
+            return np.asarray(function({**values, name: moved})[cost], float)
+
+        return at
+
+    entries = _sampled({name: values[name].size for name in names if name in values}, limit, seed)
+    center = float(function(values)[cost])
+    estimates = [_slope(along(*entry), _STEP, center) for entry in entries]
+    noise = max(8 * _EPS * abs(center), 3 * float(np.median([e[1] for e in estimates]))) if estimates else 0.0
+    worst = _NOTHING
+    for (name, entry), (slope, _) in zip(entries, estimates, strict=True):
+        a = float(analytic[gradients[name]].flat[entry])
+        best = _compare(_entry(name, values[name].shape, entry), a, float(slope), noise / _STEP, tolerance)
+        step = _STEP
+        while best.error > tolerance and step > 2.0**-22:
+            step /= 16
+            slope, _ = _slope(along(name, entry), step, center)
+            again = _compare(best.name, a, float(slope), noise / step, tolerance)
+            best = min(best, again, key=lambda w: w.error)
+        if not best.error <= worst.error:
+            worst = best
+    total = sum(values[name].size for name in names if name in values)
+    return GradientCheck(worst, len(entries), total, tolerance, noise / _STEP / tolerance)
+
+
+def _in_f64(value: Any) -> Array:
+    array: Array = np.asarray(value)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _sampled(sizes: Mapping[str, int], limit: int | None, seed: int) -> list[tuple[str, int]]:
+    if limit is None or limit >= sum(sizes.values()):
+        return [(name, i) for name, size in sizes.items() for i in range(size)]
+    rng = np.random.default_rng(seed)
+    orders = [[(name, int(i)) for i in rng.permutation(size)] for name, size in sizes.items()]
+    dealt = [e for turn in itertools.zip_longest(*orders) for e in turn if e is not None]
+    return sorted(dealt[:limit], key=lambda e: (list(sizes).index(e[0]), e[1]))
+
+
+def _slope(f: Callable[[float], Floats], h: float, center: float = 0.0) -> tuple[Floats, float]:
+    """The derivative at 0, and how noisy the values are, from their sixth difference."""
+    up, down = ([f(sign * k * h) for k in _STENCIL] for sign in (1, -1))
+    slope = sum(w * (a - b) for w, a, b in zip(_STENCIL.values(), up, down, strict=True)) / h
+    sixth = sum(c * (a + b) for c, a, b in zip((15, -6, 1), up, down, strict=True)) - 20 * center
+    return np.asarray(slope), float(np.max(np.abs(sixth), initial=0.0)) / 30.4  # sqrt of binomial(12, 6)
+
+
+def _compare(name: str, analytic: float, numeric: float, noise: float, tolerance: float) -> Worst:
+    scale = max(abs(analytic), abs(numeric), noise / tolerance)
+    error = abs(analytic - numeric) / scale if scale > 0 else 0.0
+    return Worst(name, analytic, numeric, error if np.isfinite(error) else np.inf)
+
+
+def _entry(name: str, shape: tuple[int, ...], flat: int) -> str:
+    where = ",".join(str(int(i)) for i in np.unravel_index(flat, shape))
+    return f"{name}[{where}]" if where else name
+
+
+# ---- ops
+
+
+def check_op(
+    op: Op | type[Op],
+    rng: np.random.Generator | None = None,
+    *,
+    samples: Iterable[Sample] | None = None,
+    tolerance: float = 1e-8,
+) -> OpCheck:
+    """Put an op through everything that the library expects of one.
+
+    The shape rule; derivatives of order 1 and 2 against finite differences and, where it is installed,
+    against HIPS autograd on the same forward rule; f32 against f64; the printed program, executed, against
+    the reference bit for bit; JSON and back; joining the shards of a named dimension; counting work.
+
+    Parameters
+    ----------
+    op : Op or subclass of Op
+        A class is tested on its own samples; an op with settings on those that have none of their own.
+    rng : numpy.random.Generator, optional
+    samples : iterable of Sample, optional
+        Instead of those of the op.
+    tolerance : float
+        The largest relative error of a derivative that passes; see `backpass.testing`.
+
+    Raises
+    ------
+    RuleError
+        Something does not hold; the message names the op, the check and the worst entry.
+    """
+    rng = np.random.default_rng(0) if rng is None else rng
+    cls = op if isinstance(op, type) else type(op)
+    chosen = list(cls.samples if samples is None else samples)
+    if not isinstance(op, type):
+        chosen = [s for s in chosen if s.op is None or s.op == op]
+        chosen = [dataclasses.replace(s, op=op) for s in chosen]
+    if not chosen:
+        raise RuleError(f"{cls.name} has no samples{f': {cls.unsampled}' * bool(cls.unsampled)}")
+    first = second = _NOTHING
+    autodiff: float | None = None
+    for sample in chosen:
+        trial = _Trial(cls, sample, rng, tolerance)
+        trial.check_types()
+        trial.check_shards()
+        one, two, other = trial.check_derivatives()
+        trial.check_programs()
+        first, second = max(first, one, key=_error), max(second, two, key=_error)
+        if other is not None:
+            autodiff = max(autodiff or 0.0, other)
+    return OpCheck(cls.name, len(chosen), first, second, autodiff)
+
+
+def _error(worst: Worst) -> float:
+    return worst.error
+
+
+class _Trial:
+    """An op on inputs drawn as one of its samples says."""
+
+    def __init__(self, cls: type[Op], sample: Sample, rng: np.random.Generator, tolerance: float) -> None:
+        self.sample, self.rng, self.tolerance = sample, rng, tolerance
+        plain = cls() if sample.op is None else sample.op
+        letters = re.findall(r"[A-Za-z_]\w*", f"{sample.shapes} {plain.settings().get('shape', '')}")
+        sizes = dict(zip(dict.fromkeys(letters), rng.permutation(range(2, 3 + len(letters))), strict=False))
+        chosen = {x: int(size) for x, size in sizes.items() if x[0].islower()}
+        self.op = _with_sizes(plain, chosen)
+        shapes = [_sized(shape, chosen) for shape in sample.shapes]
+        named = [x for x in sizes if x[0].isupper()]
+        self.dims = {x: int(sizes[x]) for x in named}
+        self.xs = [data(f"x{i}", ArrayType(shape)) for i, shape in enumerate(shapes)]
+        self.feeds = {str(x.name): self.drawn(i, x) for i, x in enumerate(self.xs)}
+        # Inputs that only carry the size of a named dimension, which no rule may need to read otherwise.
+        self.anchors = {f"size_{x}": data(f"size_{x}", ArrayType((x,))) for x in named}
+        self.feeds |= {f"size_{x}": np.zeros(self.dims[x]) for x in named}
+        self.y = self.op(*self.xs)
+        self.parts = self.parts_of(self.y)
+
+    def fail(self, what: str) -> RuleError:
+        return RuleError(f"{self.op.name} (sample {self.op.source()} on {self.types()}): {what}")
+
+    def types(self) -> str:
+        return ", ".join(str(x.type) for x in self.xs) or "nothing"
+
+    def parts_of(self, y: Node) -> dict[str, Node]:
+        if isinstance(y.type, TupleType):
+            return {f"y{i}": Item(i)(y) for i in range(len(y.type.items))}
+        return {"y0": y}
+
+    def uniform(self, low: float, high: float, x: Node) -> Floats:
+        shape = [size for size in x.array_type.bind(self.dims).shape if isinstance(size, int)]
+        return np.asarray(self.rng.uniform(low, high, shape))
+
+    def drawn(self, i: int, x: Node) -> Floats:
+        values = self.uniform(*self.sample.within, x)
+        if (kink := self.sample.away_from) is not None:
+            aside = np.where(values < kink, kink - 0.1, kink + 0.1)
+            values = np.where(np.abs(values - kink) < 0.1, aside, values)
+        if i in self.sample.simplex:
+            values = np.exp(values) / np.exp(values).sum(axis=-1, keepdims=True)
+        values = np.asarray(values, float)
+        values.flags.writeable = False
+        return values
+
+    # ---- shapes
+
+    def check_types(self) -> None:
+        """`forward` gives what `infer` says, in f64 and f32, and `infer` raises nothing but ShapeError."""
+        for dtype, kind in _KINDS.items():
+            graph = retyped(Graph({**self.parts, **self.anchors}), dtype)
+            values = interpret(graph, {k: v.astype(kind) for k, v in self.feeds.items()}, self.dims)
+            for name in self.parts:
+                value, type_ = np.asarray(values[graph[name]]), graph[name].array_type.bind(self.dims)
+                if value.shape != type_.shape or value.dtype != type_.numpy_dtype:
+                    raise self.fail(f"infer says {type_}, forward gives {value.dtype}{list(value.shape)}")
+        types = [x.array_type for x in self.xs]
+        for i, t in enumerate(types):
+            for wrong in (
+                ArrayType((*t.shape, 7), t.dtype),
+                ArrayType((), t.dtype),
+                ArrayType(t.shape, "i64"),
+            ):
+                try:
+                    self.op.infer(*types[:i], wrong, *types[i + 1 :])
+                except ShapeError:
+                    continue
+                except Exception as error:
+                    raise self.fail(f"infer of input {i} as {wrong} raised {error!r}") from error
+        work = self.op.flops(self.y.type.bind(self.dims), *(t.bind(self.dims) for t in types))
+        if type(work) is not int or work < 0:
+            raise self.fail(f"flops gave {work!r}; it counts operations from types")
+
+    def check_shards(self) -> None:
+        """What the op declares about parts of a named dimension (`joins`, `mixes`) holds."""
+        types = [x.array_type for x in self.xs]
+        results = [p.array_type for p in self.parts.values()]
+        for dim, size in self.dims.items():
+            sizes = [[str(d) for d in t.shape if dim in str(d).split("*")] for t in (*types, *results)]
+            odd = any(found not in ([], [dim]) for found in sizes)  # in a product, or twice
+            lost = any(dim in t.shape for t in types) and any(dim not in r.shape for r in results)
+            if odd or dim in self.op.mixes(*types) or (lost and self.op.joins is None):
+                continue
+            shards = []
+            for part in (slice(0, size // 2), slice(size // 2, None)):
+                xs = [
+                    self.feeds[f"x{i}"][tuple(part if d == dim else slice(None) for d in t.shape)]
+                    for i, t in enumerate(types)
+                ]
+                bound = self.op.bind({**self.dims, dim: len(range(size)[part])})
+                value = bound.forward(NUMPY, *xs)
+                shards.append(value if isinstance(self.y.type, TupleType) else (value,))
+            whole = self.op.bind(self.dims).forward(NUMPY, *(self.feeds[str(x.name)] for x in self.xs))
+            whole = whole if isinstance(self.y.type, TupleType) else (whole,)
+            for i, r in enumerate(results):
+                a, b = shards[0][i], shards[1][i]
+                if dim in r.shape:
+                    joined = np.concatenate([a, b], axis=r.shape.index(dim))
+                else:
+                    joined = a + b if lost else a
+                if not _difference(joined, whole[i]) <= 1e-12:
+                    raise self.fail(
+                        f"two shards of {dim}, joined, differ from the whole; see joins and mixes"
+                    )
+
+    # ---- derivatives
+
+    def check_derivatives(self) -> tuple[Worst, Worst, float | None]:
+        wrt = [x for i, x in enumerate(self.xs) if i not in self.sample.fixed]
+        seeds = {p: data(f"u{i}", p.array_type) for i, p in enumerate(self.parts.values())}
+        adjoints, _ = pullback(seeds, wrt)
+        self.adjoints = {f"d{x.name}": adjoints[x] for x in wrt}
+        different = dict.fromkeys(self.adjoints.values())  # the two inputs of a sum share one
+        again = {adj: data(f"w{i}", adj.array_type) for i, adj in enumerate(different)}
+        variables = [*wrt, *seeds.values()]
+        second, _ = pullback(again, variables)
+        self.seconds = {f"dd{x.name}": second[x] for x in variables}
+        for seed in (*seeds.values(), *again.values()):
+            self.feeds[str(seed.name)] = self.uniform(-1, 1, seed)
+        one = self.compared("order 1", self.parts, list(seeds.values()), adjoints, wrt)
+        names = {adj: name for name, adj in reversed(self.adjoints.items())}
+        first = {names[adj]: adj for adj in again}
+        two = self.compared("order 2", first, list(again.values()), second, variables)
+        return one, two, self.compared_with_autograd(wrt, list(again.values()))
+
+    def compared(
+        self,
+        order: str,
+        values: Mapping[str, Node],
+        seeds: list[Node],
+        adjoints: Mapping[Node, Node],
+        wrt: list[Node],
+    ) -> Worst:
+        """Compare adjoints with central differences of the values that they belong to."""
+        seed_names, names = [str(s.name) for s in seeds], [str(x.name) for x in wrt]
+        forward = self.function(list(values.values()))
+        reverse = self.function([adjoints[x] for x in wrt])
+        point, outs = self.flat(names), self.flat(seed_names).size
+        if not point.size or not outs:
+            return _NOTHING
+
+        def at(step: float, direction: Floats) -> Floats:
+            return forward({**self.feeds, **self.cut(point + step * direction, names)})
+
+        top = float(np.max(np.abs(forward(self.feeds)), initial=0.0))
+        full = outs + 2 * len(_STENCIL) * point.size <= _FULL
+        if full:
+            directions, weights = np.eye(point.size), np.eye(outs)
+        else:
+            directions = self.rng.uniform(-1, 1, (_DIRECTIONS, point.size))
+            weights = self.rng.uniform(-1, 1, (_DIRECTIONS, outs))
+            top *= float(np.abs(weights).sum(axis=1).max())
+        analytic = np.array([reverse({**self.feeds, **self.cut(u, seed_names)}) for u in weights])
+        numeric = np.array([_slope(partial(at, direction=v), _STEP)[0] for v in directions])
+        if full:
+            numeric = numeric.T
+        else:
+            analytic, numeric = (analytic * directions).sum(axis=1), (numeric * weights).sum(axis=1)
+        noise = 8 * _EPS * top / _STEP
+        errors = [
+            _compare("", float(a), float(n), noise, self.tolerance).error
+            for a, n in zip(analytic.flat, numeric.flat, strict=True)
+        ]
+        at_worst = int(np.argmax(errors))
+        name = f"derivative in direction {at_worst}"
+        if full:
+            out, into = divmod(at_worst, point.size)
+            name = f"d {self.spelled(out, seed_names, list(values))} / d {self.spelled(into, names, names)}"
+        worst = Worst(name, analytic.flat[at_worst], numeric.flat[at_worst], errors[at_worst])
+        if not worst.error <= self.tolerance:
+            raise self.fail(
+                f"{order}: {worst.name} is {worst.analytic:.10g} by the vjp, but {worst.numeric:.10g} by "
+                f"finite differences (relative error {worst.error:.1e})"
+            )
+        return worst
+
+    def function(self, values: list[Node]) -> Callable[[Mapping[str, Array]], Floats]:
+        """All entries of some values in one row, as a function of the feeds."""
+        outputs = {f"value_{i}": node for i, node in enumerate(values)}
+        compiled = Reference().compile(Graph({**outputs, **self.anchors}))
+
+        def call(feeds: Mapping[str, Array]) -> Floats:
+            got = compiled(feeds)
+            return np.concatenate([np.zeros(0), *(got[name].ravel() for name in outputs)])
+
+        return call
+
+    def flat(self, names: list[str]) -> Floats:
+        return np.concatenate([np.zeros(0), *(self.feeds[n].ravel() for n in names)])
+
+    def cut(self, flat: Floats, names: list[str]) -> dict[str, Array]:
+        """The inverse of `flat`."""
+        ends = np.cumsum([self.feeds[n].size for n in names])[:-1]
+        return {
+            n: part.reshape(self.feeds[n].shape) for n, part in zip(names, np.split(flat, ends), strict=True)
+        }
+
+    def spelled(self, flat: int, sizes: list[str], names: list[str]) -> str:
+        for like, name in zip(sizes, names, strict=True):
+            if flat < self.feeds[like].size:
+                return _entry(name, self.feeds[like].shape, flat)
+            flat -= self.feeds[like].size
+        raise IndexError(flat)
+
+    def compared_with_autograd(self, wrt: list[Node], again: list[Node]) -> float | None:
+        try:
+            autograd: Any = importlib.import_module("autograd")
+            xp = ArrayNamespace(importlib.import_module("autograd.numpy"))
+        except ImportError:
+            return None
+        if not wrt:
+            return None
+        graph = Graph({**self.parts, **self.anchors})
+        names = [str(x.name) for x in wrt]
+        seeds = [f"u{i}" for i in range(len(self.parts))]
+        slots = tuple(range(len(names) + len(seeds)))
+        points = [self.feeds[n] for n in (*names, *seeds)]
+
+        def weighted(*xs: Any) -> Any:
+            fed = dict(zip((*names, *seeds), xs, strict=True))
+            values = interpret(graph, {**self.feeds, **fed}, self.dims, xp)
+            return sum(xp.sum(values[p] * fed[s]) for p, s in zip(self.parts.values(), seeds, strict=True))
+
+        first = autograd.grad(weighted, slots[: len(names)])
+
+        def weighted_again(*xs: Any) -> Any:
+            gradients: dict[Node, Any] = {}
+            for adj, g in zip(self.adjoints.values(), first(*xs), strict=True):
+                gradients.setdefault(adj, g)
+            weights = [self.feeds[str(w.name)] for w in again]
+            return sum(xp.sum(g * w) for g, w in zip(gradients.values(), weights, strict=True))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "output seems independent of input" is an answer here
+            try:
+                ones = first(*points)
+                twos = autograd.grad(weighted_again, slots)(*points)
+            except NotImplementedError:  # the forward rule calls a function that autograd does not know
+                return None
+        ours = Reference().compile(Graph({**self.adjoints, **self.seconds, **self.anchors}))(self.feeds)
+        theirs = {f"d{n}": g for n, g in zip(names, ones, strict=True)}
+        theirs |= {f"dd{n}": g for n, g in zip((*names, *seeds), twos, strict=True)}
+        worst = 0.0
+        for name, g in theirs.items():
+            largest = max(float(np.max(np.abs(g), initial=0.0)), 1e-3)
+            error = float(np.max(np.abs(ours[name] - g), initial=0.0)) / largest
+            worst = max(worst, error)
+            if not error <= 1e-10:
+                raise self.fail(f"{name} differs from autograd by {error:.1e}, relative")
+        return worst
+
+    # ---- text and JSON
+
+    def check_programs(self) -> None:
+        """The op and its adjoints, as a program: printed and executed, written and read, f32 against f64."""
+        graph = Graph({**self.parts, **self.adjoints, **self.anchors})
+        results = {}
+        for dtype, kind in _KINDS.items():
+            program = retyped(graph, dtype)
+            feeds = {name: self.feeds[name].astype(kind) for name in program.inputs}
+            results[dtype] = wanted = Reference().compile(program)(feeds)
+            for style in _EXECUTABLE:
+                if (name := same_bits(wanted, run_text(program, feeds, style))) is not None:
+                    raise self.fail(
+                        f"executed, this {dtype} program gives another {name}:\n{program.text(style)}"
+                    )
+            program.text("latex")
+            back = from_json(to_json(program))
+            if to_json(back) != to_json(program) or back.text() != program.text():
+                raise self.fail("JSON and back gives another program")
+            if (name := same_bits(wanted, Reference().compile(back)(feeds))) is not None:
+                raise self.fail(f"JSON and back gives another {name}")
+        for name, value in results["f32"].items():
+            if not (error := _difference(value, results["f64"][name])) <= 1e-4:
+                raise self.fail(f"{name} in f32 differs from f64 by {error:.1e}, relative")
+
+
+def _sized(shape: Shape, sizes: Mapping[str, int]) -> Shape:
+    """A shape with its letters replaced by the sizes that were chosen."""
+
+    def sized(dim: Dim) -> Dim:
+        return size_of(sizes.get(f, f) for f in dim.split("*")) if isinstance(dim, str) else dim
+
+    return tuple(map(sized, shape))
+
+
+def _with_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
+    shape = op.settings().get("shape")
+    return op if shape is None else dataclasses.replace(op, shape=_sized(shape, sizes))  # type: ignore[type-var]

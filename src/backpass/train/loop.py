@@ -1,0 +1,220 @@
+"""The training loop: many steps in chunks short enough for progress and Ctrl-C.
+
+It changes only the record. What is watched besides (validation) is computed from other programs, so that
+looking never changes a run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from backpass.errors import NonFinite
+from backpass.exec.base import Array, Loop
+from backpass.exec.reference import ReferenceFunction
+from backpass.train.record import Record
+
+_CHUNK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is.
+
+    Attributes
+    ----------
+    step, steps, epoch, epochs : int
+        Completed, and in all.
+    cost : float
+        Mean cost of the steps since the last Progress.
+    seconds : float
+    validation : dict of str to float, or None
+        At the end of an epoch, the metrics on the validation rows.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    cost: float
+    seconds: float
+    validation: dict[str, float] | None = None
+
+
+def train_steps(
+    record: Record,
+    loop: Loop,
+    data: Mapping[str, Array],
+    *,
+    validate: Callable[[Mapping[str, Array]], dict[str, float]] | None = None,
+    wrote: Callable[[int], None] | None = None,
+) -> Iterator[Progress]:
+    """Run a record to its last step.
+
+    Parameters
+    ----------
+    record : Record
+        With the starting values as checkpoint 0. It is filled as the run goes.
+    loop : Loop
+        Of ``record.step`` over `data`.
+    data : mapping of str to array
+    validate : callable, optional
+        From the carried values to metrics, called after each epoch.
+    wrote : callable, optional
+        Called with the number of completed steps after each chunk, when `record` has grown.
+
+    Yields
+    ------
+    Progress
+        After each chunk.
+
+    Raises
+    ------
+    NonFinite
+        The cost or a carried value became NaN or infinite; the record holds everything before that step.
+    """
+    batches, steps = record.batches, record.batches.steps
+    done, started, chunk = 0, time.perf_counter(), 32
+    loop.load(record.checkpoints[0])
+    state, since = record.checkpoints[0], done
+    record.outcome.status = "running"
+    finished = False
+    try:
+        while done < steps:
+            epoch = batches.epoch_of(done)
+            stop = min(done + chunk, steps, (done // record.settings.spacing + 1) * record.settings.spacing)
+            if validate is not None:
+                stop = min(stop, batches.first_step(epoch + 1))
+            begun = time.perf_counter()
+            result = loop.run(*batches.span(done, stop), record.numbers(done, stop))
+            took = time.perf_counter() - begun
+            after = loop.state()
+            good, problem = result.done, None
+            if result.done < stop - done:
+                problem = _first_bad(record, data, after, done + result.done)
+            elif not _finite(after):
+                good, after, problem = _find_bad_step(record, loop, data, state, done, stop)
+            record.costs.append(result.watched[:good])
+            done, state = done + good, after
+            record.outcome.steps = done
+            record.outcome.seconds = time.perf_counter() - started
+            if done % record.settings.spacing == 0 or done == steps or problem is not None:
+                record.checkpoints[done] = state
+                since = done
+            if problem is not None:
+                record.outcome.status, record.outcome.message = "diverged", str(problem)
+                raise problem
+            chunk = max(1, min(int(good * _CHUNK_SECONDS / max(took, 1e-6)) + 1, 4 * chunk))
+            metrics = None
+            if validate is not None and done == batches.first_step(epoch + 1):
+                metrics = validate(state)
+            if done == batches.first_step(epoch + 1):
+                mean = _epoch_cost(record, epoch)
+                row = {"epoch": float(epoch + 1), "step": float(done), "cost": mean}
+                record.outcome.epochs.append(
+                    row | {f"validation_{k}": v for k, v in (metrics or {}).items()}
+                )
+            if wrote is not None:
+                wrote(done)
+            yield Progress(
+                done,
+                steps,
+                batches.epoch_of(done) if done < steps else batches.epochs,
+                batches.epochs,
+                float(np.mean(result.watched)),
+                record.outcome.seconds,
+                metrics,
+            )
+        finished = True
+        record.outcome.status = "finished"
+    finally:
+        if not finished and record.outcome.status == "running":
+            record.outcome.status = "interrupted"
+            if since != done or 0 == done:
+                record.checkpoints[done] = state
+
+
+def _epoch_cost(record: Record, epoch: int) -> float:
+    """The mean cost of an epoch's steps."""
+    first, last = record.batches.first_step(epoch), record.batches.first_step(epoch + 1)
+    wanted, found, end = last - first, [], record.outcome.steps
+    for block in reversed(record.costs):
+        start = end - len(block)
+        found.append(block[max(0, first - start) :])
+        end = start
+        if end <= first:
+            break
+    return float(np.mean(np.concatenate(found))) if wanted else float("nan")
+
+
+def _finite(carry: Mapping[str, Array]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in carry.values())
+
+
+def _find_bad_step(
+    record: Record, loop: Loop, data: Mapping[str, Array], state: dict[str, Array], start: int, stop: int
+) -> tuple[int, dict[str, Array], NonFinite]:
+    """Run a chunk again, step by step, up to the one after which a carried value is not finite."""
+    loop.load(state)
+    for s in range(start, stop):
+        loop.run(*record.batches.span(s, s + 1), record.numbers(s, s + 1))
+        after = loop.state()
+        if not _finite(after):
+            loop.load(state)
+            return s - start, state, _first_bad(record, data, state, s, after)
+        state = after
+    raise AssertionError("a carried value was not finite, but no step made it so")
+
+
+def feeds_of(record: Record, data: Mapping[str, Array], carry: Mapping[str, Array], step: int) -> dict[str, Array]:
+    """The inputs of one step (counted from 0), given the carried values before it."""
+    order, _ = record.batches.span(step, step + 1)
+    numbers = record.numbers(step, step + 1)[0]
+    feeds: dict[str, Array] = {name: array[order] for name, array in data.items()}
+    for (name, node), value in zip(record.step.inputs_of_kind("number").items(), numbers, strict=True):
+        feeds[name] = np.asarray(value, dtype=node.array_type.numpy_dtype)
+    return feeds | dict(carry)
+
+
+def _first_bad(
+    record: Record,
+    data: Mapping[str, Array],
+    carry: Mapping[str, Array],
+    step: int,
+    after: Mapping[str, Array] | None = None,
+) -> NonFinite:
+    """The error that names the first value of the step that is not finite, in program order."""
+    graph = record.step
+    values = ReferenceFunction(graph).values(feeds_of(record, data, carry, step))
+    bad = next((n for n in graph.nodes if not np.isfinite(values[n]).all()), None)
+    names = {n: name for name, n in graph.outputs.items()}
+    if bad is not None:
+        name = bad.name or names.get(bad) or _inside(graph, bad)
+        finite = [np.asarray(values[x]) for x in bad.inputs]
+        ranges = ", ".join(
+            f"{x.name or x.op.name} in [{v.min():.3g}, {v.max():.3g}]" for x, v in zip(bad.inputs, finite, strict=True) if v.size
+        )
+        because = f"\n  it was computed from {ranges}" if ranges else ""
+    else:  # the kernel's rounding overflowed where the reference's did not
+        name = next((k for k, v in (after or {}).items() if not np.isfinite(v).all()), "C")
+        because = ""
+    numbers = ", ".join(f"{k} = {v:g}" for k, v in record.optimiser.numbers.items())
+    return NonFinite(
+        f"training diverged at step {step + 1:,} of {record.batches.steps:,}: {name} is not finite"
+        f"{because}\n"
+        f"  The weights of step {step:,}, the last good ones, are kept. {numbers}\n"
+        f"  Try a smaller learning rate, or scale the data to about [-1, 1].",
+        step=step + 1,
+        tensor=name,
+    )
+
+
+def _inside(graph: object, node: object) -> str:
+    """The name of the line that a value without a name belongs to."""
+    users = graph.users  # type: ignore[attr-defined]
+    while node.name is None and users[node]:  # type: ignore[attr-defined]
+        node = users[node][0]
+    return str(node.name or node.op.name)  # type: ignore[attr-defined]

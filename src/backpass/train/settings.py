@@ -1,0 +1,105 @@
+"""What fixes a run: with the data, enough to repeat it. Stored as ``run.json``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from backpass.errors import RecordError
+
+FORMAT = 1
+
+Status = Literal["running", "finished", "interrupted", "diverged"]
+
+
+class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the rows came from, and what was done to them."""
+
+    name: str
+    source: str  #: what `data.load` takes, or "" for arrays kept in the run folder
+    fingerprint: str  #: of the whole data set
+    scale: float  #: what raw values are multiplied by
+    task: Literal["classification", "regression"]
+    classes: tuple[str | int | float | bool, ...]
+    validation: float  #: fraction held out
+    test: float  #: fraction held out
+    rows: int  #: training rows
+    image_shape: tuple[int, ...] | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the numbers were calculated with."""
+
+    versions: dict[str, str]
+    cpu: str
+    blas: str
+    threads: int
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that fixes a run."""
+
+    layers: tuple[dict[str, Any], ...]
+    in_features: int
+    loss: str
+    optimiser: dict[str, Any]
+    batch: int
+    epochs: int
+    seed: int
+    dtype: Literal["f32", "f64"]
+    order: Literal["seeded", "sequential", "explicit"]
+    executor: str
+    executor_why: str
+    spacing: int  #: steps from checkpoint to checkpoint
+    data: DataSettings
+    machine: Machine
+
+
+class Outcome(msgspec.Struct, forbid_unknown_fields=True):
+    """How far a run came, and how well it did."""
+
+    status: Status = "running"
+    steps: int = 0  #: completed
+    seconds: float = 0.0
+    epochs: list[dict[str, float]] = []
+    metrics: dict[str, dict[str, float]] = {}
+    message: str = ""
+
+
+class RunFile(msgspec.Struct, forbid_unknown_fields=True):
+    """``run.json``."""
+
+    format: int
+    version: str
+    settings: Settings
+    outcome: Outcome
+
+
+def encode(file: RunFile) -> bytes:
+    """``run.json`` as bytes, indented for people."""
+    return msgspec.json.format(msgspec.json.encode(file), indent=2)
+
+
+def decode(raw: bytes, where: str) -> RunFile:
+    """Read ``run.json``; every field is checked.
+
+    Raises
+    ------
+    RecordError
+        The file is torn, was not written by backpass, or by a newer version.
+    """
+    try:
+        head = msgspec.json.decode(raw)
+        if not isinstance(head, dict) or not isinstance(head.get("format"), int):
+            raise RecordError(f"{where} was not written by backpass: it has no format number")
+        if head["format"] > FORMAT:
+            from backpass.version import VERSION
+
+            raise RecordError(
+                f"{where} was written by backpass {head.get('version', '(unknown)')} in format {head['format']}; "
+                f"this is backpass {VERSION}, which reads format {FORMAT}. Install the newer version."
+            )
+        return msgspec.json.decode(raw, type=RunFile)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(f"{where} is torn or was changed by hand: {error}") from None
