@@ -15,17 +15,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from backpass.version import VERSION as __version__
+from backpass.version import __version__
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
+    from backpass.fit import train
     from backpass.ir import Graph
     from backpass.nn import Dense, Network
     from backpass.passes import backward
     from backpass.run import Run, Visit, load
     from backpass.testing import check_gradients, check_op
-    from backpass.train.optimisers import SGD
-    from backpass.training import train
+    from backpass.training.optimisers import SGD
 
 _HOMES = {
     "Answer": "backpass.explain",
@@ -33,13 +33,13 @@ _HOMES = {
     "Graph": "backpass.ir",
     "Network": "backpass.nn",
     "Run": "backpass.run",
-    "SGD": "backpass.train.optimisers",
+    "SGD": "backpass.training.optimisers",
     "Visit": "backpass.run",
     "backward": "backpass.passes",
     "check_gradients": "backpass.testing",
     "check_op": "backpass.testing",
     "load": "backpass.run",
-    "train": "backpass.training",
+    "train": "backpass.fit",
 }
 
 __all__ = [

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backpass.data import Dataset, as_rows, from_arrays, load as load_data, scaled, split
+from backpass.data import Dataset, as_rows, from_arrays, scaled, split
+from backpass.data import load as load_data
 from backpass.data.split import Order
 from backpass.errors import DataError, RecordError, ShapeError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import Graph
-from backpass.train.batches import Batches
-from backpass.train.evaluate import Evaluator, classes_of
-from backpass.train.folder import RunFolder
-from backpass.train.record import Record
-from backpass.train.replay import Moment, Replay
-from backpass.train.settings import RunFile, Settings
+from backpass.nn import Network
+from backpass.training.batches import Batches
+from backpass.training.evaluate import Evaluator, classes_of
+from backpass.training.folder import RunFolder
+from backpass.training.optimisers import SGD
+from backpass.training.record import Record
+from backpass.training.replay import Moment, Replay
+from backpass.training.settings import RunFile, Settings
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
@@ -61,7 +64,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """"finished", "interrupted", "diverged", or "running" for a run that was killed."""
+        """ "finished", "interrupted", "diverged", or "running" for a run that was killed."""
         return self.record.outcome.status
 
     @property
@@ -259,8 +262,8 @@ class Rows:
         where = settings.data
         if dataset.fingerprint() != where.fingerprint:
             raise RecordError(
-                f"the data of this run have changed: {where.source or where.name} is not what it was trained on, "
-                "so its steps cannot be computed again"
+                f"the data of this run have changed: {where.source or where.name} is not what it was "
+                "trained on, so its steps cannot be computed again"
             )
         train, _, _ = parts_of(dataset, where.validation, where.test, settings.seed)
         return cls.of(dataset, train, settings.dtype, int(settings.layers[-1]["units"]))
@@ -273,7 +276,8 @@ def entered(dataset: Dataset, dtype: str, outputs: int) -> tuple[Array, Array]:
     if outputs == 1 and t.shape[1] == 2 and dataset.task == "classification":
         t = np.ascontiguousarray(t[:, 1:])  # one output for two classes: is it the second?
     if t.shape[1] != outputs:
-        what = f"{len(dataset.classes)} classes" if dataset.task == "classification" else f"{t.shape[1]} targets"
+        classes = dataset.task == "classification"
+        what = f"{len(dataset.classes)} classes" if classes else f"{t.shape[1]} targets"
         raise ShapeError(
             f"the data have {what}, but the last layer has {outputs} units\n"
             f"  Write Dense({t.shape[1]}, ...) as the last layer."
@@ -330,7 +334,9 @@ def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = 
     settings = file.settings
     check_program(step, settings, folder.path)
     checkpoints = folder.read_checkpoints(step)
-    record = Record(settings, step, _batches(settings, folder), checkpoints, [folder.read_costs()], file.outcome)
+    record = Record(
+        settings, step, _batches(settings, folder), checkpoints, [folder.read_costs()], file.outcome
+    )
     _complete(record, file, folder)
     rows = None
     if data is not None:
@@ -343,6 +349,8 @@ def check_program(step: Graph, settings: Settings, path: Path) -> None:
     """The program must be one of a training with these settings."""
     last = len(settings.layers)
     try:
+        Network.from_description(settings.layers)
+        numbers = SGD.from_description(settings.optimiser).numbers
         x, prediction = step["x"], step[f"a{last}"]
         fits = (
             x.shape == ("B", settings.in_features)
@@ -351,6 +359,7 @@ def check_program(step: Graph, settings: Settings, path: Path) -> None:
             and step["loss"].shape == ("B",)
             and step["t"].shape == prediction.shape
             and x.dtype == settings.dtype
+            and numbers.keys() == step.inputs_of_kind("number").keys()
         )
     except Exception as error:  # anything that a changed file can cause
         raise RecordError(f"{path}: the program is not that of a training: {error}") from None
@@ -365,7 +374,7 @@ def _batches(settings: Settings, folder: RunFolder) -> Batches:
     elif settings.order == "explicit":
         kept = folder.read_arrays("order")
         if kept is None:
-            raise RecordError(f"{folder.path}: the order of rows was given, but order.safetensors is not there")
+            raise RecordError(f"{folder.path}: order.safetensors, the order of rows, is not there")
         epochs = [kept[name] for name in sorted(kept)]
 
         def given(epoch: int) -> NDArray[np.int64]:
@@ -381,9 +390,9 @@ def _complete(record: Record, file: RunFile, folder: RunFolder) -> None:
     last = max(record.checkpoints)
     if outcome.status == "running":
         outcome.steps = last
-        outcome.message = f"the run was stopped from outside; its last whole state is that after step {last:,}"
+        outcome.message = f"stopped from outside; the last whole state is that after step {last:,}"
     elif last != outcome.steps:
         # Checkpoints are written before the outcome: a later one is missing or torn.
-        outcome.message = f"the state after step {outcome.steps:,} is torn; the last whole one is that after {last:,}"
+        outcome.message = f"the state after step {outcome.steps:,} is torn; the last whole one is of {last:,}"
         outcome.steps = last
     record.costs = [costs[: outcome.steps]]

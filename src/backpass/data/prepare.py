@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from backpass.errors import DataError, UsageError, nearest
 from backpass.data.dataset import Array, Dataset, Task
+from backpass.errors import DataError, UsageError, nearest
 
 MANY_CLASSES = 20
 """Floats with more different whole values than this are quantities, not classes."""

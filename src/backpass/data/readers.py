@@ -23,9 +23,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from backpass.errors import DataError, UsageError, nearest
 from backpass.data.dataset import Array, Dataset
 from backpass.data.prepare import as_rows, build
+from backpass.errors import DataError, UsageError, nearest
 
 BUNDLED = ("digits",)
 """Names that `load` takes besides paths."""

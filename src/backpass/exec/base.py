@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from backpass.ir import Graph, Node
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 
 class Function(Protocol):

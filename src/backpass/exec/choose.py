@@ -64,12 +64,18 @@ def compile_loop(
     if wanted == "auto":
         seconds = steps * seconds_by_reference(step, batch)
         if seconds < _COMPILE_SECONDS:
-            wanted, why = "reference", f"{steps:,} steps are about {seconds:.2g} s of work: compiling would cost more"
+            wanted, why = (
+                "reference",
+                f"{steps:,} steps, about {seconds:.2g} s of work: too few to compile for",
+            )
         else:
-            wanted, why = "compiled", f"{steps:,} steps are about {seconds:.2g} s of work: worth compiling"
+            wanted, why = (
+                "compiled",
+                f"{steps:,} steps, about {seconds:.2g} s of work in NumPy: worth compiling",
+            )
     if wanted == "compiled":
         if importlib.util.find_spec("numba") is None:
-            return Reference().compile_loop(step, data, batch), "Numba is not installed, so nothing is compiled"
+            return Reference().compile_loop(step, data, batch), "Numba is not installed"
         try:
             return executor_named("compiled").compile_loop(step, data, batch), why
         except NotLowered as obstacle:

@@ -9,7 +9,6 @@ order; the adjoints of a value with several uses are added (the multivariate cha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import reduce
 
 from backpass.errors import NotDifferentiable, RuleError
 from backpass.ir.graph import Origin
@@ -80,7 +79,7 @@ def pullback(
                 given = share.type if isinstance(share, Node) else repr(share)
                 raise RuleError(f"{node.op.name}: the adjoint of input {i} is {given}, the input is {x.type}")
             found.setdefault((x, 0), []).append(share)
-            for made in _made_since(share, max(n.serial for n in (node, *parts))):
+            for made in made_since(share, max(n.serial for n in (node, *parts))):
                 origins[made] = (*origins.get(made, ()), Origin(node, i))
     for node in wrt:
         if node not in adjoints:
@@ -96,12 +95,13 @@ def _total(adjoints: list[Node], type_: ArrayType, origins: Origins) -> Node:
         origins |= {zero: (), zeros: ()}
         return zeros
 
-    def plus(a: Node, b: Node) -> Node:
-        total = a + b
-        origins[total] = (*origins.get(a, ()), *origins.get(b, ()))
-        return total
-
-    return reduce(plus, adjoints)
+    total = adjoints[0]
+    for adj in adjoints[1:]:
+        total = total + adj
+        origins[total] = origins.get(adj, ())
+    if len(adjoints) > 1:
+        origins[total] = tuple(o for adj in adjoints for o in origins.get(adj, ()))
+    return total
 
 
 def _called(adj: Node, name: str | None, origins: Origins) -> Node:
@@ -114,7 +114,7 @@ def _called(adj: Node, name: str | None, origins: Origins) -> Node:
     return named
 
 
-def _made_since(root: Node, serial: int) -> list[Node]:
+def made_since(root: Node, serial: int) -> list[Node]:
     """The nodes below `root` that are younger than `serial`."""
     seen: dict[Node, None] = {}
     stack = [root]

@@ -8,6 +8,7 @@ typed by hand.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -160,14 +161,14 @@ class _Printer:
         taken = {*graph.named, *graph.outputs}
         uses = _printed_uses(graph, {*outputs, *(n for n in graph.nodes if n.name is not None)})
         depth: dict[Node, int] = {}
+        fresh = (v for i in itertools.count(1) if (v := f"v{i}") not in taken)
         names: dict[Node, str] = {}
         for n in graph.nodes:
             name = n.name or (outputs.get(n) if not isinstance(n.op, Item) or n in outputs else None)
             shared = uses[n] > 1 and n.inputs and not n.op.view
             depth[n] = 1 + max((depth[x] for x in n.inputs), default=0)
             if name is None and (shared or isinstance(n.type, TupleType) or depth[n] > _DEEPEST):
-                name = next(v for i in range(1, len(graph.nodes) + 2) if (v := f"v{i}") not in taken)
-                taken.add(name)
+                name = next(fresh)
             if name is not None:
                 names[n] = self._spell(name)
                 depth[n] = 0
@@ -288,7 +289,7 @@ class _Printer:
         return dim if len(factors) == 1 else f"({' * '.join(factors)})"
 
     def shape(self, shape: Shape) -> str:
-        return f"({', '.join(map(self.size, shape))}{',' if len(shape) == 1 else ''})"
+        return _tuple([self.size(dim).strip("()") for dim in shape])
 
     # ---- lines
 

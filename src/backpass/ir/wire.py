@@ -6,6 +6,7 @@ types that the op's fields declare, and every type is inferred again.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import typing
@@ -64,9 +65,8 @@ def _encode_graph(graph: Graph) -> dict[str, Any]:
         settings = {k: _encode(v) for k, v in n.op.settings().items()}
         if settings:
             entry["settings"] = settings
-        serves = [[number[o.primal], o.slot] for o in graph.origins.get(n, ()) if o.primal in number]
-        if serves:
-            entry["origins"] = serves
+        if n in graph.origins:  # an empty list, too, says that the node is of the backward pass
+            entry["origins"] = [[number[o.primal], o.slot] for o in graph.origins[n] if o.primal in number]
         nodes.append(entry)
     return {
         "format": FORMAT,
@@ -114,8 +114,13 @@ def _encode(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _kinds(cls: type[Op]) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
 def _decode_op(cls: type[Op], settings: Mapping[str, Any]) -> Op:
-    kinds = typing.get_type_hints(cls)
+    kinds = _kinds(cls)
     fields = getattr(cls, "__dataclass_fields__", {})
     unknown = set(settings) - set(fields)
     if unknown:

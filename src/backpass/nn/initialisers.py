@@ -22,12 +22,12 @@ def glorot(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.fl
 
 def he(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
     """Normal with variance 2 / fan_in: half of a ReLU layer is off. He et al., ICCV 2015, eq. 10."""
-    return rng.standard_normal((fan_in, fan_out)) * np.sqrt(2.0 / fan_in)
+    return rng.standard_normal((fan_in, fan_out)) * float(np.sqrt(2.0 / fan_in))
 
 
 def lecun(rng: np.random.Generator, fan_in: int, fan_out: int) -> NDArray[np.float64]:
     """Normal with variance 1 / fan_in. LeCun, Bottou, Orr & Müller, Efficient BackProp (1998), eq. 16."""
-    return rng.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)
+    return rng.standard_normal((fan_in, fan_out)) / float(np.sqrt(fan_in))
 
 
 INITIALISERS: dict[str, Initialiser] = {"glorot": glorot, "he": he, "lecun": lecun}

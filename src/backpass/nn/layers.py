@@ -62,7 +62,9 @@ class Dense:
                 f"there is no activation {self.activation!r}. {nearest(str(self.activation), ACTIVATIONS)}"
             )
         if self.init is not None and self.init not in INITIALISERS:
-            raise UsageError(f"there is no initialiser {self.init!r}. {nearest(str(self.init), INITIALISERS)}")
+            raise UsageError(
+                f"there is no initialiser {self.init!r}. {nearest(str(self.init), INITIALISERS)}"
+            )
 
     def shapes(self, in_features: int) -> dict[str, tuple[int, ...]]:
         """The shapes of the layer's parameters."""

@@ -19,7 +19,7 @@ from backpass.ir.interpret import interpret
 from backpass.ir.node import Node
 from backpass.ir.op import Op, Sample
 from backpass.ir.tuples import Item
-from backpass.ir.types import ArrayType, Dim, TupleType
+from backpass.ir.types import ArrayType, Dim, TupleType, bind_dim
 from backpass.ops.leaves import data, filled
 
 
@@ -93,6 +93,22 @@ def scan(body, carries, sequences, constants, reverse=False):
             mixed += [d for t in types for d in t.named - node.type.named]
             mixed += node.op.mixes(*types)
         return tuple(mixed)
+
+    def flops(self, y: TupleType, *xs: ArrayType) -> int:
+        dims: dict[str, int] = {}
+        for name, x in zip(self.names, xs, strict=True):
+            if name in self.body.inputs:
+                shape = self.body.inputs[name].shape
+                sizes = x.shape[len(x.shape) - len(shape) :]  # without the sequence's own axis
+                dims |= {
+                    d: n
+                    for d, n in zip(shape, sizes, strict=True)
+                    if isinstance(d, str) and isinstance(n, int)
+                }
+        each = 0
+        for node in self.body.nodes:
+            each += node.op.flops(node.type.bind(dims), *(i.type.bind(dims) for i in node.inputs))
+        return bind_dim(xs[self.carries].shape[0], {}) * each
 
     def bind(self, dims: Mapping[str, int]) -> Scan:
         return dataclasses.replace(self, dims=tuple(sorted(dims.items())))

@@ -1,14 +1,17 @@
 """Simplify a program. Readability is the aim; fewer operations come with it.
 
-Two kinds of rewriting, kept apart. The first is exact to the bit and may be applied to any program at any
-time. The second (``fold=True``) calculates with constants and moves them, which changes rounding; it is for
-a program that is still being built. Once a run has started, its program is fixed.
+Two kinds of rewriting, kept apart. The first is exact: the same roundings of the same numbers, in the order
+in which the program names them. The second (``fold=True``) calculates with constants and moves them, which
+changes rounding. Both are for a program that is still being built: NumPy chooses the order of a sum by the
+layout of its operand in memory, which even an exact rewriting may change. Once a run has started, its
+program is fixed.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from backpass.ir.chain import made_since
 from backpass.ir.graph import Graph, Origin
 from backpass.ir.node import Node
 from backpass.ir.op import Op
@@ -67,6 +70,7 @@ def _once(graph: Graph, fold: bool) -> Graph:
     new: dict[Node, Node] = {}
     known: dict[tuple[object, ...], Node] = {}
     origins: dict[Node, tuple[Origin, ...]] = {}
+    latest = -1  # the youngest node of the new program so far
     names: dict[tuple[object, ...], str] = {}  # an unnamed value takes the name of a later twin
     for node in graph.nodes:
         if node.name is not None and not node.op.feeds:
@@ -88,9 +92,11 @@ def _once(graph: Graph, fold: bool) -> Graph:
                 rewritten = Identity()(rewritten)
             rewritten = rewritten.named(node.name)
         new[node] = rewritten
-        if node in graph.origins:
-            before = origins.get(rewritten, ())
-            origins[rewritten] = before + tuple(o for o in graph.origins[node] if o not in before)
+        if node in graph.origins:  # for what a rewrite made along with it, too
+            for made in {rewritten: None} | dict.fromkeys(made_since(rewritten, latest)):
+                before = origins.get(made, ())
+                origins[made] = before + tuple(o for o in graph.origins[node] if o not in before)
+        latest = max(latest, rewritten.serial)
     first = min((n.serial for n in graph.origins), default=0)
     forward = {new[n] for n in graph.nodes if n.serial < first}
     origins = {
@@ -110,7 +116,7 @@ def _key(op: Op, inputs: tuple[Node, ...]) -> tuple[object, ...]:
 
 
 def _rewrite(node: Node, x: tuple[Node, ...], fold: bool) -> Node | None:
-    """A simpler node of equal value, or None."""
+    """A simpler node of equal value, or None. Values with a name stay: somebody wants to read them."""
     op = node.op
     if isinstance(op, Identity) and node.name is None:
         return x[0]
@@ -122,11 +128,11 @@ def _rewrite(node: Node, x: tuple[Node, ...], fold: bool) -> Node | None:
         return x[0]
     if isinstance(op, Subtract) and _is(x[1], 0.0):  # not Add: -0.0 + 0.0 is +0.0
         return x[0]
-    if isinstance(op, Negate) and isinstance(x[0].op, Negate):
+    if isinstance(op, Negate) and isinstance(x[0].op, Negate) and x[0].name is None:
         return x[0].inputs[0]
     if isinstance(op, Add) and isinstance(x[1].op, Negate) and x[1].name is None:
         return Subtract()(x[0], x[1].inputs[0])
-    if isinstance(op, Transpose) and isinstance(x[0].op, Transpose):
+    if isinstance(op, Transpose) and isinstance(x[0].op, Transpose) and x[0].name is None:
         return _transpose(x[0].inputs[0], tuple(x[0].op.axes[i] for i in op.axes))
     if isinstance(op, Reshape):
         if x[0].shape == op.shape:
@@ -149,7 +155,7 @@ def _transpose(x: Node, axes: tuple[int, ...]) -> Node:
 
 def _number(x: Node) -> float | None:
     """The value of a constant, seen through a broadcast."""
-    while isinstance(x.op, Broadcast):
+    while isinstance(x.op, Broadcast) and x.name is None:
         (x,) = x.inputs
     return x.op.value if isinstance(x.op, Constant) and x.name is None else None
 
@@ -185,6 +191,6 @@ def _folded(node: Node, x: tuple[Node, ...]) -> Node | None:
 
 
 def _ordinary(value: float, dtype: str) -> bool:
-    """Whether `dtype` holds a number at full accuracy: an exact 0, or neither overflow nor underflow."""
+    """Whether `dtype` holds a number at full accuracy: neither overflow nor underflow."""
     limits = np.finfo(DTYPES[dtype])
-    return value == 0 or float(limits.tiny) <= abs(value) <= float(limits.max)
+    return float(limits.tiny) <= abs(value) <= float(limits.max)

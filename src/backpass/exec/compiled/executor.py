@@ -154,7 +154,9 @@ class CompiledLoop:
                 raise NotLowered(f"{name} has a second named dimension: {node.type}")
             expected = (len(data[name]), *node.shape[1:])
             if data[name].shape != expected or data[name].dtype != node.array_type.numpy_dtype:
-                raise NotLowered(f"{name} must be {node.type}, got {data[name].dtype}{list(data[name].shape)}")
+                raise NotLowered(
+                    f"{name} must be {node.type}, got {data[name].dtype}{list(data[name].shape)}"
+                )
 
     @staticmethod
     def dim_of(dims: set[Any]) -> Any:
@@ -162,7 +164,11 @@ class CompiledLoop:
 
     def _signature(self) -> list[str]:
         arrays = len(self.rows) + len(self.batches) + len(self.state_arrays) + len(self.buffers)
-        return ["real[::1]"] * arrays + ["types.int64[::1]"] * 2 + ["types.float64[:, ::1]", "types.float64[::1]"]
+        return (
+            ["real[::1]"] * arrays
+            + ["types.int64[::1]"] * 2
+            + ["types.float64[:, ::1]", "types.float64[::1]"]
+        )
 
     def _source(self) -> str:
         place = self.lowered.place
@@ -170,23 +176,36 @@ class CompiledLoop:
         scalars = {name for name, n in self.kept.items() if n.shape == ()}
         kept = [f"c_{self._input(n)}" if name in scalars else self._input(n) for name, n in self.kept.items()]
         arguments = [*rows, *self.batches, *kept, *self.buffers, "order", "starts", "numbers", "watched"]
-        inside = [f"first = starts[s]", f"n_{self.dim} = starts[s + 1] - first"]  # noqa: F541
+        inside = ["first = starts[s]", f"n_{self.dim} = starts[s + 1] - first"]
         inside += [
             f"{self._input(self.cut.inputs[name])} = real(numbers[s, {k}])"
             for k, name in enumerate(self.numbers)
             if name in self.cut.inputs
         ]
-        inside += [f"{self._input(self.kept[name])} = c_{self._input(self.kept[name])}[0]" for name in sorted(scalars)]
+        inside += [
+            f"{self._input(self.kept[name])} = c_{self._input(self.kept[name])}[0]"
+            for name in sorted(scalars)
+        ]
         inside += [f"for i in range(n_{self.dim}):", "    row = order[first + i]"]
         for node in self.data_inputs.values():
             width = ArrayType(node.shape[1:], node.dtype).size
-            inside += [f"    for j in range({width}):", f"        {place[node]}[i*{width} + j] = d_{place[node]}[row*{width} + j]"]
+            inside += [
+                f"    for j in range({width}):",
+                f"        {place[node]}[i*{width} + j] = d_{place[node]}[row*{width} + j]",
+            ]
         inside += self.lowered.lines
         cost = place[self.cut.outputs[self.watch]]
         inside += [f"watched[s] = {cost}", "if not watched[s] - watched[s] == 0.0:", "    return s"]
         inside += self.lowered.updates
-        inside += [f"c_{self._input(self.kept[name])}[0] = {self._input(self.kept[name])}" for name in sorted(scalars)]
-        lines = ["for s in range(starts.size - 1):", *("    " + line for line in inside), "return starts.size - 1"]
+        inside += [
+            f"c_{self._input(self.kept[name])}[0] = {self._input(self.kept[name])}"
+            for name in sorted(scalars)
+        ]
+        lines = [
+            "for s in range(starts.size - 1):",
+            *("    " + line for line in inside),
+            "return starts.size - 1",
+        ]
         return _module(self.cut, self.lowered, arguments, lines)
 
     def _input(self, node: Node) -> str:
@@ -204,7 +223,9 @@ class CompiledLoop:
     def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
         steps = len(starts) - 1
         sizes = np.diff(starts)
-        if steps and (sizes.max() > self.batch or sizes.min() < 1 or order.min() < 0 or order.max() >= self._length):
+        if steps and (
+            sizes.max() > self.batch or sizes.min() < 1 or order.min() < 0 or order.max() >= self._length
+        ):
             raise ValueError("an order or a batch is outside of what this loop was compiled for")
         watched = np.empty(steps, np.float64)
         with blas_threads(self.threads):
@@ -264,7 +285,9 @@ def _module(graph: Graph, lowered: Lowered, arguments: list[str], lines: list[st
 
 def _build(source: str, signature: list[str]) -> Callable[..., int]:
     """Compile the source, or load it as it was compiled before."""
-    types_ = ", ".join(signature).replace("real[", "types.float32[" if "np.float32" in source else "types.float64[")
+    types_ = ", ".join(signature).replace(
+        "real[", "types.float32[" if "np.float32" in source else "types.float64["
+    )
     decorator = (
         f"@njit(types.int64({types_}), cache=True, nogil=True, error_model='numpy', boundscheck=False)\n"
     )
@@ -340,5 +363,3 @@ def _controller() -> Any:
 def blas_threads(count: int) -> Any:
     """A context in which BLAS uses `count` threads."""
     return _controller().limit(limits=count, user_api="blas")
-
-

@@ -17,23 +17,20 @@ from backpass.ir import ArrayType, Elementwise, Graph, Node, Op
 from backpass.ir.trace import Expr, traced
 from backpass.ir.types import Dim, Shape, size_of
 from backpass.ops import (
-    Add,
     Broadcast,
     Constant,
     MatMul,
     Mean,
-    Multiply,
-    Negate,
     Reshape,
     SigmoidCrossEntropy,
     Size,
     Softmax,
     SoftmaxCrossEntropy,
     SquaredError,
-    Subtract,
     Sum,
     Transpose,
 )
+from backpass.passes import Term, linear_terms
 
 Index = tuple[str, ...]
 
@@ -94,7 +91,9 @@ class _Lowering:
         self.result = Lowered()
         self.out = self.result.lines
         self.kept = set(graph.outputs.values())
-        self.replaces = {graph.outputs[new]: graph.inputs[old] for new, old in graph.carry.items()} if in_place else {}
+        self.replaces = (
+            {graph.outputs[new]: graph.inputs[old] for new, old in graph.carry.items()} if in_place else {}
+        )
         self.dtype = self._one_dtype()
         self.names = self._buffer_names()
         self.absorbed: set[Node] = set()
@@ -103,7 +102,12 @@ class _Lowering:
         products = {node: found for node in self.replaces if (found := self._product_update(node))}
         order = [n for n in graph.nodes if n not in self.replaces]
         for node in order:
-            if not node.op.feeds and node not in self.absorbed and not self.virtual(node) and node not in self.done:
+            if (
+                not node.op.feeds
+                and node not in self.absorbed
+                and not self.virtual(node)
+                and node not in self.done
+            ):
                 self.statement(node)
         self.out = self.result.updates
         self._replace_carried(products)
@@ -143,42 +147,18 @@ class _Lowering:
 
         Gives beta and alpha as source, the old value and the product.
         """
-        terms: list[tuple[list[Node], bool, Node]] = []
-        inside: list[Node] = []
-
-        def collect(node: Node, factors: list[Node], minus: bool) -> None:
-            if node is not root:
-                if node.op.feeds or len(self.users[node]) != 1 or node in self.kept:
-                    return terms.append((factors, minus, node))
-                inside.append(node)
-            a, *rest = node.inputs or (node,)
-            if isinstance(node.op, (Add, Subtract)):
-                collect(a, factors, minus)
-                collect(rest[0], factors, minus != isinstance(node.op, Subtract))
-            elif isinstance(node.op, Negate):
-                collect(a, factors, not minus)
-            elif isinstance(node.op, Multiply) and any(_scalar(x) is not None for x in node.inputs):
-                factor, other = (a, rest[0]) if _scalar(a) is not None else (rest[0], a)
-                inside.append(factor)
-                scalar = _scalar(factor)
-                assert scalar is not None
-                collect(other, [*factors, scalar], minus)
-            else:
-                terms.append((factors, minus, node))
-            return None
-
-        collect(root, [], False)
+        terms, inside = linear_terms(root, lambda n: len(self.users[n]) == 1 and n not in self.kept)
         old = self.replaces[root]
-        base = [t for t in terms if t[2] is old]
-        products = [t for t in terms if isinstance(t[2].op, MatMul) and t[2] in inside]
+        base = [t for t in terms if t.value is old]
+        products = [t for t in terms if isinstance(t.value.op, MatMul) and t.value in inside]
         if len(terms) != 2 or len(base) != 1 or len(products) != 1:
             return None
         self.absorbed.update(inside)
-        return self._factor(*base[0][:2]), old, self._factor(*products[0][:2]), products[0][2]
+        return self._factor(base[0]), old, self._factor(products[0]), products[0].value
 
-    def _factor(self, factors: list[Node], minus: bool) -> str:
-        product = "*".join(self.value(f, ()) for f in factors) or self.constant(1.0)
-        return f"-({product})" if minus else product
+    def _factor(self, term: Term) -> str:
+        product = "*".join(self.value(f, ()) for f in term.factors) or self.constant(1.0)
+        return f"-({product})" if term.negative else product
 
     # ---- values
 
@@ -390,13 +370,6 @@ class _Lowering:
         return found
 
 
-def _scalar(node: Node) -> Node | None:
-    """The scalar that a value repeats, if it does."""
-    while isinstance(node.op, Broadcast):
-        (node,) = node.inputs
-    return node if node.shape == () else None
-
-
 def _flat(shape: Shape, index: Index) -> str:
     """The place of an entry in a row-major buffer."""
     if not index:
@@ -527,7 +500,9 @@ def _row_sum(low: _Lowering, node: Node, term: Callable[[str, str], str], after:
 
 def _sigmoid_cross_entropy(low: _Lowering, node: Node) -> None:
     zero = low.constant(0.0)
-    _row_sum(low, node, lambda z, t: f"(({zero} if {z} < {zero} else {z}) - {z} * {t} + log1p(exp(-abs({z}))))")
+    _row_sum(
+        low, node, lambda z, t: f"(({zero} if {z} < {zero} else {z}) - {z} * {t} + log1p(exp(-abs({z}))))"
+    )
 
 
 def _squared_error(low: _Lowering, node: Node) -> None:

@@ -32,7 +32,9 @@ class Evaluator:
     def predict(self, weights: Mapping[str, Array], x: Array) -> Array:
         """The prediction for each row."""
         needed = {name: weights[name] for name in self._predict.graph.inputs if name in weights}
-        parts = [self._predict({**needed, "x": x[i : i + _ROWS]})[self.prediction] for i in range(0, len(x), _ROWS)]
+        parts = [
+            self._predict({**needed, "x": x[i : i + _ROWS]})[self.prediction] for i in range(0, len(x), _ROWS)
+        ]
         return np.concatenate(parts)
 
     def metrics(self, weights: Mapping[str, Array], x: Array, t: Array) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backpass.ir import Graph
 from backpass.nn import Network, add_cost
 from backpass.passes import backward, simplify
-from backpass.train.optimisers import SGD, number_inputs
+from backpass.training.optimisers import SGD, number_inputs
 
 
 def step_graph(network: Network, loss: str, optimiser: SGD, in_features: int, dtype: str = "f32") -> Graph:

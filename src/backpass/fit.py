@@ -9,21 +9,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backpass.data import Dataset, from_arrays, load as load_data
+from backpass.data import Dataset, from_arrays
+from backpass.data import load as load_data
 from backpass.data.split import Order
 from backpass.errors import UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
 from backpass.nn import Dense, Network, default_loss
 from backpass.run import Rows, Run, entered, parts_of, write_end, write_start
-from backpass.train.batches import Batches
-from backpass.train.evaluate import Evaluator
-from backpass.train.folder import RunFolder
-from backpass.train.loop import Progress, train_steps
-from backpass.train.optimisers import SGD
-from backpass.train.record import Record, checkpoint_spacing
-from backpass.train.settings import DataSettings, Machine, Settings
-from backpass.train.step import step_graph
+from backpass.training.batches import Batches
+from backpass.training.evaluate import Evaluator
+from backpass.training.folder import RunFolder
+from backpass.training.loop import Progress, train_steps
+from backpass.training.optimisers import SGD
+from backpass.training.record import Record, checkpoint_spacing
+from backpass.training.settings import DataSettings, Machine, Settings
+from backpass.training.step import step_graph
 
 Held = float | tuple[Any, Any] | None
 Data = tuple[Any, Any] | Dataset | str
@@ -98,6 +99,10 @@ def train(
     """
     _check_count("batch", batch)
     _check_count("epochs", epochs)
+    if not isinstance(network, Network):
+        raise UsageError(f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {network!r}")
+    if not isinstance(optimizer, SGD | None):
+        raise UsageError(f"optimizer must be an optimiser, such as SGD(0.5), got {optimizer!r}")
     if dtype not in ("f32", "f64"):
         raise UsageError(f"dtype is 'f32' or 'f64', got {dtype!r}")
     dataset = _dataset(data)
@@ -192,7 +197,9 @@ def _go(
         parts = {"train": (rows["x"], rows["t"]), **held}
         if record.outcome.status != "diverged":
             record.outcome.metrics = {
-                name: evaluator.metrics(record.last(), *part) for name, part in parts.items() if part is not None
+                name: evaluator.metrics(record.last(), *part)
+                for name, part in parts.items()
+                if part is not None
             }
         if folder is not None:
             wrote(record.outcome.steps)
@@ -200,7 +207,7 @@ def _go(
 
 
 def network_for(dataset: Dataset, hidden: list[int], activation: str = "relu") -> Network:
-    """A network for a data set: hidden layers of these sizes, and the output layer that the target asks for."""
+    """Hidden layers of these sizes, and the output layer that the data's target asks for."""
     layers = [Dense(units, activation) for units in hidden]
     if dataset.task == "classification":
         layers.append(Dense(len(dataset.classes), "softmax"))
@@ -219,9 +226,7 @@ def _dataset(data: Data) -> Dataset:
     raise UsageError(f"data is (X, y), a Dataset or a name or path, got {type(data).__name__}")
 
 
-def _held(
-    dataset: Dataset, held: Held, part: np.ndarray, dtype: str, outputs: int
-) -> tuple[Any, Any] | None:
+def _held(dataset: Dataset, held: Held, part: np.ndarray, dtype: str, outputs: int) -> tuple[Any, Any] | None:
     """The rows of a held-out part as they enter the network; None where there is no such part."""
     if isinstance(held, tuple):
         other = from_arrays(dataset.X, dataset.y, task=dataset.task, scale=dataset.scale, test=held).test

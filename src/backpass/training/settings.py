@@ -94,11 +94,12 @@ def decode(raw: bytes, where: str) -> RunFile:
         if not isinstance(head, dict) or not isinstance(head.get("format"), int):
             raise RecordError(f"{where} was not written by backpass: it has no format number")
         if head["format"] > FORMAT:
-            from backpass.version import VERSION
+            from backpass.version import __version__
 
             raise RecordError(
-                f"{where} was written by backpass {head.get('version', '(unknown)')} in format {head['format']}; "
-                f"this is backpass {VERSION}, which reads format {FORMAT}. Install the newer version."
+                f"{where} was written by backpass {head.get('version', '(unknown)')} in format "
+                f"{head['format']}; this is backpass {__version__}, which reads format {FORMAT}. "
+                "Install the newer version."
             )
         return msgspec.json.decode(raw, type=RunFile)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -11,9 +11,9 @@ from backpass.exec.base import Array
 from backpass.ir import Graph
 from backpass.nn import Network
 from backpass.passes import work
-from backpass.train.batches import Batches
-from backpass.train.optimisers import SGD
-from backpass.train.settings import Outcome, Settings
+from backpass.training.batches import Batches
+from backpass.training.optimisers import SGD
+from backpass.training.settings import Outcome, Settings
 
 #: A visit runs at most about this long from the nearest checkpoint, by counted work.
 _VISIT_SECONDS = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -12,8 +13,10 @@ from backpass.errors import GraphError, ReplayMismatch, UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Node
-from backpass.train.loop import feeds_of
-from backpass.train.record import Record
+from backpass.training.loop import feeds_of
+from backpass.training.record import Record
+
+_STRETCH = 1000  # steps of one call
 
 
 class Replay:
@@ -56,21 +59,19 @@ class Replay:
         ReplayMismatch
             Names the first checkpoint and value that differ.
         """
-        marks = sorted(self.record.checkpoints)
-        self._at = -1
-        for before, mark in zip(marks, marks[1:], strict=False):
-            if self._at != before:
-                self.loop.load(self.record.checkpoints[before])
-                self._at = before
-            self._move(mark)
+        marks, machine = sorted(self.record.checkpoints), self.record.settings.machine
+        self.loop.load(self.record.checkpoints[0])
+        self._at = 0
+        for before, mark in itertools.pairwise(marks):
+            self._run_to(mark)  # never from a checkpoint but the first: a damaged one must show
             for name, array in self.loop.state().items():
                 expected = self.record.checkpoints[mark][name]
                 if array.tobytes() != expected.tobytes():
                     gap = float(np.max(np.abs(array.astype(np.float64) - expected.astype(np.float64))))
                     raise ReplayMismatch(
-                        f"between steps {before:,} and {mark:,} the replay parts from the run: {name} differs by "
-                        f"up to {gap:.3g}\n  The run used {self.record.settings.machine.blas}, "
-                        f"{self.record.settings.machine.threads} thread(s), {self.record.settings.machine.cpu}."
+                        f"between steps {before:,} and {mark:,} the replay parts from the run: {name} "
+                        f"differs by up to {gap:.3g}\n  The run used {machine.blas}, {machine.threads} "
+                        f"thread(s), {machine.cpu}."
                     )
         return marks[-1]
 
@@ -80,12 +81,16 @@ class Replay:
         if not start <= self._at <= done:
             self.loop.load(self.record.checkpoints[start])
             self._at = start
-        if self._at < done:
-            batches = self.record.batches
-            result = self.loop.run(*batches.span(self._at, done), self.record.numbers(self._at, done))
-            if result.done != done - self._at:
-                raise ReplayMismatch(f"the replay stopped at step {self._at + result.done + 1}, the run did not")
-            self._at = done
+        self._run_to(done)
+
+    def _run_to(self, done: int) -> None:
+        """Run on from where the loop is."""
+        while self._at < done:
+            stop = min(done, self._at + _STRETCH)  # short enough for Ctrl-C
+            result = self.loop.run(*self.record.batches.span(self._at, stop), self.record.numbers(self._at, stop))
+            if result.done != stop - self._at:
+                raise ReplayMismatch(f"the replay stopped at step {self._at + result.done + 1}")
+            self._at = stop
 
 
 class Moment:

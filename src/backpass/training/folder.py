@@ -30,8 +30,8 @@ from backpass.errors import GraphError, RecordError, ShapeError, StorageError
 from backpass.exec.base import Array
 from backpass.ir import Graph
 from backpass.ir.wire import from_json, to_json
-from backpass.train.settings import FORMAT, Outcome, RunFile, Settings, decode, encode
-from backpass.version import VERSION
+from backpass.training.settings import FORMAT, Outcome, RunFile, Settings, decode, encode
+from backpass.version import __version__
 
 _BLOCK = 4096
 _MAX_HEADER = 1_000_000  # a hostile safetensors header can be 100 MB of work
@@ -85,7 +85,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
     try:
         raw = path.read_bytes()
         if int.from_bytes(raw[:8], "little") > _MAX_HEADER:
-            raise RecordError(f"{path} has a header of over {_MAX_HEADER:,} bytes; backpass writes no such file")
+            raise RecordError(f"{path} has a header of over {_MAX_HEADER:,} bytes")
         found: dict[str, Array] = load(raw)
         return found
     except (OSError, SafetensorError, ValueError) as error:
@@ -147,7 +147,7 @@ class RunFolder:
 
     def outcome(self, settings: Settings, outcome: Outcome) -> None:
         """Write ``run.json``."""
-        write_whole(self.path / _RUN, encode(RunFile(FORMAT, VERSION, settings, outcome)))
+        write_whole(self.path / _RUN, encode(RunFile(FORMAT, __version__, settings, outcome)))
 
     def arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
         """Write arrays as ``<name>.safetensors``."""
@@ -189,13 +189,13 @@ class RunFolder:
         try:
             return file, from_json(self._bytes(_GRAPH).decode())
         except (GraphError, ShapeError, UnicodeDecodeError) as error:
-            raise RecordError(f"{self.path / _GRAPH} is not a program that this version can read: {error}") from None
+            raise RecordError(f"{self.path / _GRAPH} is not a program of ours: {error}") from None
 
     def _bytes(self, name: str) -> bytes:
         try:
             return (self.path / name).read_bytes()
         except OSError:
-            raise RecordError(f"{self.path} is not a run folder, or it is torn: {name} cannot be read") from None
+            raise RecordError(f"{self.path} is no run folder, or it is torn: no {name}") from None
 
     def read_arrays(self, name: str) -> dict[str, Array] | None:
         """Arrays that were written by `arrays`; None where there are none."""

@@ -15,9 +15,12 @@ import numpy as np
 from backpass.errors import NonFinite
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
-from backpass.train.record import Record
+from backpass.ir import Graph, Node
+from backpass.training.record import Record
+from backpass.training.settings import Status
 
 _CHUNK_SECONDS = 0.05
+_EPOCH_ROWS = 1000  # of the history; with more epochs, every second, third, ... has a row
 
 
 @dataclass(frozen=True)
@@ -76,78 +79,63 @@ def train_steps(
     NonFinite
         The cost or a carried value became NaN or infinite; the record holds everything before that step.
     """
-    batches, steps = record.batches, record.batches.steps
-    done, started, chunk = 0, time.perf_counter(), 32
-    loop.load(record.checkpoints[0])
-    state, since = record.checkpoints[0], done
-    record.outcome.status = "running"
-    finished = False
+    batches, steps, spacing = record.batches, record.batches.steps, record.settings.spacing
+    every = -(-batches.epochs // _EPOCH_ROWS)
+    ends = {batches.first_step(e): e for e in range(every, batches.epochs, every)} | {steps: batches.epochs}
+    done, chunk, started = 0, 32, time.perf_counter()
+    state = record.checkpoints[0]
+    status: Status = "interrupted"  # whatever ends the loop early
+    loop.load(state)
     try:
         while done < steps:
-            epoch = batches.epoch_of(done)
-            stop = min(done + chunk, steps, (done // record.settings.spacing + 1) * record.settings.spacing)
+            stop = min(done + chunk, steps, (done // spacing + 1) * spacing)
             if validate is not None:
-                stop = min(stop, batches.first_step(epoch + 1))
+                stop = min(stop, next(end for end in ends if end > done))
             begun = time.perf_counter()
             result = loop.run(*batches.span(done, stop), record.numbers(done, stop))
             took = time.perf_counter() - begun
-            after = loop.state()
-            good, problem = result.done, None
-            if result.done < stop - done:
-                problem = _first_bad(record, data, after, done + result.done)
+            good, after, problem = result.done, loop.state(), None
+            if good < stop - done:
+                problem = _first_bad(record, data, after, done + good)
             elif not _finite(after):
                 good, after, problem = _find_bad_step(record, loop, data, state, done, stop)
             record.costs.append(result.watched[:good])
-            done, state = done + good, after
+            first, done, state = done, done + good, after
             record.outcome.steps = done
             record.outcome.seconds = time.perf_counter() - started
-            if done % record.settings.spacing == 0 or done == steps or problem is not None:
-                record.checkpoints[done] = state
-                since = done
             if problem is not None:
-                record.outcome.status, record.outcome.message = "diverged", str(problem)
+                status, record.outcome.message = "diverged", str(problem)
                 raise problem
-            chunk = max(1, min(int(good * _CHUNK_SECONDS / max(took, 1e-6)) + 1, 4 * chunk))
-            metrics = None
-            if validate is not None and done == batches.first_step(epoch + 1):
-                metrics = validate(state)
-            if done == batches.first_step(epoch + 1):
-                mean = _epoch_cost(record, epoch)
-                row = {"epoch": float(epoch + 1), "step": float(done), "cost": mean}
-                record.outcome.epochs.append(
-                    row | {f"validation_{k}": v for k, v in (metrics or {}).items()}
-                )
+            if done % spacing == 0:
+                record.checkpoints[done] = state
+            metrics = validate(state) if validate is not None and done in ends else None
+            record.outcome.epochs += [
+                _epoch_row(record, epoch, metrics or {}) for end, epoch in ends.items() if first < end <= done
+            ]
             if wrote is not None:
                 wrote(done)
-            yield Progress(
-                done,
-                steps,
-                batches.epoch_of(done) if done < steps else batches.epochs,
-                batches.epochs,
-                float(np.mean(result.watched)),
-                record.outcome.seconds,
-                metrics,
-            )
-        finished = True
-        record.outcome.status = "finished"
+            chunk = max(1, min(int(good * _CHUNK_SECONDS / max(took, 1e-6)) + 1, 4 * chunk))
+            epoch = batches.epochs if done == steps else batches.epoch_of(done)
+            cost, seconds = float(np.mean(result.watched)), record.outcome.seconds
+            yield Progress(done, steps, epoch, batches.epochs, cost, seconds, metrics)
+        status = "finished"
     finally:
-        if not finished and record.outcome.status == "running":
-            record.outcome.status = "interrupted"
-            if since != done or 0 == done:
-                record.checkpoints[done] = state
+        record.outcome.status = status
+        record.checkpoints[done] = state
 
 
-def _epoch_cost(record: Record, epoch: int) -> float:
-    """The mean cost of an epoch's steps."""
-    first, last = record.batches.first_step(epoch), record.batches.first_step(epoch + 1)
-    wanted, found, end = last - first, [], record.outcome.steps
+def _epoch_row(record: Record, epoch: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """What the history keeps of an epoch (counted from 1)."""
+    start, stop = record.batches.first_step(epoch - 1), record.batches.first_step(epoch)
+    found, end = [], record.outcome.steps
     for block in reversed(record.costs):
-        start = end - len(block)
-        found.append(block[max(0, first - start) :])
-        end = start
-        if end <= first:
+        begin = end - len(block)
+        found.append(block[max(0, start - begin) : max(0, stop - begin)])
+        end = begin
+        if end <= start:
             break
-    return float(np.mean(np.concatenate(found))) if wanted else float("nan")
+    row = {"epoch": float(epoch), "step": float(stop), "cost": float(np.mean(np.concatenate(found)))}
+    return row | {f"validation_{name}": value for name, value in metrics.items()}
 
 
 def _finite(carry: Mapping[str, Array]) -> bool:
@@ -169,7 +157,9 @@ def _find_bad_step(
     raise AssertionError("a carried value was not finite, but no step made it so")
 
 
-def feeds_of(record: Record, data: Mapping[str, Array], carry: Mapping[str, Array], step: int) -> dict[str, Array]:
+def feeds_of(
+    record: Record, data: Mapping[str, Array], carry: Mapping[str, Array], step: int
+) -> dict[str, Array]:
     """The inputs of one step (counted from 0), given the carried values before it."""
     order, _ = record.batches.span(step, step + 1)
     numbers = record.numbers(step, step + 1)[0]
@@ -192,10 +182,9 @@ def _first_bad(
     bad = next((n for n in graph.nodes if not np.isfinite(values[n]).all()), None)
     names = {n: name for name, n in graph.outputs.items()}
     if bad is not None:
-        name = bad.name or names.get(bad) or _inside(graph, bad)
-        finite = [np.asarray(values[x]) for x in bad.inputs]
+        name = names.get(bad) or _inside(graph, bad)
         ranges = ", ".join(
-            f"{x.name or x.op.name} in [{v.min():.3g}, {v.max():.3g}]" for x, v in zip(bad.inputs, finite, strict=True) if v.size
+            f"{_inside(graph, x)} in [{np.min(values[x]):.3g}, {np.max(values[x]):.3g}]" for x in bad.inputs
         )
         because = f"\n  it was computed from {ranges}" if ranges else ""
     else:  # the kernel's rounding overflowed where the reference's did not
@@ -212,9 +201,8 @@ def _first_bad(
     )
 
 
-def _inside(graph: object, node: object) -> str:
-    """The name of the line that a value without a name belongs to."""
-    users = graph.users  # type: ignore[attr-defined]
-    while node.name is None and users[node]:  # type: ignore[attr-defined]
-        node = users[node][0]
-    return str(node.name or node.op.name)  # type: ignore[attr-defined]
+def _inside(graph: Graph, node: Node) -> str:
+    """The name of a value, or of the line that it is part of."""
+    while node.name is None and graph.users[node]:
+        node = graph.users[node][0]
+    return node.name or node.op.name

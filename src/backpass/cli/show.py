@@ -1,0 +1,143 @@
+"""``backpass show``: the program of one training step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from backpass.cli import words
+from backpass.cli.options import DEFAULTS, FLAG, NetOptions, check_whole, default
+from backpass.cli.output import Output
+from backpass.cli.places import open_run, run_or_data
+from backpass.errors import UsageError
+
+if TYPE_CHECKING:
+    from backpass.ir import Graph
+
+_SECTIONS = ("forward", "backward", "update")
+
+
+def show(
+    target: Annotated[str, Parameter(name="RUN-OR-DATA")],
+    /,
+    *,
+    net: NetOptions | None = None,
+    forward: Annotated[bool, FLAG] = False,
+    backward: Annotated[bool, FLAG] = False,
+    update: Annotated[bool, FLAG] = False,
+    format: Literal["text", "ascii", "latex", "json"] = "text",
+    work: Annotated[bool, FLAG] = False,
+    batch: Annotated[int | None, default(f"{DEFAULTS.batch}, or the run's")] = None,
+    json: Annotated[bool, FLAG] = False,
+) -> None:
+    """Show one training step as a program: forward, backward, update.
+
+    The text is Python that runs with NumPy: the δ are the error flowing back, the dW what it asks of each
+    weight. B is the number of rows of a batch.
+
+    Parameters
+    ----------
+    target
+        A run folder; or data, for the network that train would make of it with the same options.
+    forward
+        Only the forward pass.
+    backward
+        Only the backward pass.
+    update
+        Only the update of the weights.
+    format
+        Python, the same in ASCII, LaTeX, or JSON that can be read back.
+    work
+        Count the operations and the bytes of a step.
+    batch
+        Rows of a step, for --work.
+    json
+        Print one object with the program and its types as the last line of standard output.
+    """
+    spec, output = target, Output(json)
+    check_whole("--batch", batch, 1)
+    wanted = [name for name, on in zip(_SECTIONS, (forward, backward, update), strict=True) if on]
+    if format == "json" and wanted:
+        raise UsageError(f"--format json is the whole program; leave --{wanted[0]} out.")
+    if run_or_data(spec):
+        (net or NetOptions()).refuse_for(spec)
+        run = open_run(spec)
+        settings = run.settings
+        graph, numbers = run.graph, run.record.optimiser.numbers
+        title = f"{words.network(settings.in_features, settings.layers)}, as {spec} was trained"
+        batch = batch or settings.batch
+    else:
+        from backpass.data import load
+
+        net = net or NetOptions()
+        dataset = load(spec)
+        graph, numbers = net.step(dataset), net.sgd().numbers
+        layers = net.network(dataset).describe()
+        title = f"{words.network(dataset.X.shape[1], layers)}, for {dataset.name}"
+        batch = batch or DEFAULTS.batch
+    program = _program(graph, format, wanted, numbers)
+    counts = _work(graph, batch) if work else None
+    if json:
+        output.result(
+            {"program": program, "format": format, "sections": wanted or list(_SECTIONS), "numbers": numbers}
+            | words.signature(graph)
+            | {"work": counts}
+        )
+        return
+    lines = [] if format == "json" else [f"One training step of {title}"]
+    if counts is not None:
+        lines += _told(counts)
+    sign = "%" if format == "latex" else "#"
+    if format == "json":
+        for line in lines:
+            output.note(line)
+        output.program(program)
+    else:
+        output.program("\n".join([*(f"{sign} {line}" for line in lines), program]))
+
+
+def _program(graph: Graph, format: str, wanted: list[str], numbers: Mapping[str, float]) -> str:
+    """The program in print, whole or in part."""
+    style: Any = "python" if format == "text" else format
+    if not wanted:
+        text = graph.text(style, values=numbers)
+    else:
+        parts = [graph.text(style, values=numbers, prelude=False, section=name) for name in wanted]
+        if len(parts) > 1:
+            sign = "%" if format == "latex" else "#"
+            parts = [f"{sign} {name}\n{part}" for name, part in zip(wanted, parts, strict=True)]
+        text = "\n".join(parts)
+    if format == "latex" and numbers:
+        from backpass.ir.text import latex_name
+
+        text = f"% {', '.join(f'{latex_name(name)} = {value:g}' for name, value in numbers.items())}\n{text}"
+    return text
+
+
+def _work(graph: Graph, batch: int) -> dict[str, Any]:
+    """Operations and bytes of one step, and the operations of each section."""
+    from backpass.ir.text import sections
+    from backpass.passes import work
+
+    counted = work(graph, {"B": batch})
+    where = sections(graph)
+    flops = dict.fromkeys(_SECTIONS, 0)
+    for node, count in counted.by_node.items():
+        flops[where[node]] += count
+    return {
+        "batch": batch,
+        "flops": counted.flops,
+        "bytes": counted.traffic,
+        "flops_per_byte": counted.intensity,
+        "flops_by_section": flops,
+    }
+
+
+def _told(counts: Mapping[str, Any]) -> list[str]:
+    by = ", ".join(f"{name} {count:,}" for name, count in counts["flops_by_section"].items())
+    return [
+        f"Work of a step of {counts['batch']:,} rows: {counts['flops']:,} floating-point operations ({by}),",
+        f"{counts['bytes']:,} bytes moved, {counts['flops_per_byte']:.2g} operations a byte",
+    ]

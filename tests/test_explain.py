@@ -1,0 +1,182 @@
+"""Answers: the parts add up to the update that the run's own kernel made, by two routes."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import backpass as bp
+from backpass.errors import UsageError
+from backpass.exec.reference import ReferenceFunction
+from backpass.explain import questions, shares
+from backpass.explain.shares import check_uncoupled
+from backpass.ir import Graph
+from backpass.ops import Mean, SquaredError, data, parameter
+from backpass.passes import backward, retyped
+from backpass.training.step import step_graph
+
+TARGETS = ("W1[2,3]", "b1[4]", "W2[3,1]", "b2[0]")
+
+
+def train(activation: str, momentum: float, dtype: str, executor: str) -> bp.Run:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
+    net = bp.Network([bp.Dense(8, activation), bp.Dense(3, "softmax")])
+    return bp.train(
+        net, (X, y), batch=7, epochs=20, executor=executor, optimizer=bp.SGD(0.2, momentum), dtype=dtype, test=0.1
+    )
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize(("activation", "momentum"), [("relu", 0.0), ("sigmoid", 0.9)])
+def test_every_answer_balances(activation: str, momentum: float, dtype: str, executor: str) -> None:
+    run = train(activation, momentum, dtype, executor)
+    for step in (1, 2, 12, 100, run.steps):  # 12 is a short last batch
+        visit = run.at(step)
+        for target in TARGETS:
+            answer = visit.why(target)
+            name, entry = questions.parse_target(run.graph, target)
+            moved = float(visit.after[name][entry]) - float(visit.before[name][entry])
+            assert answer.update == moved
+            parts = sum(p.value for p in answer.parts)
+            assert abs(moved - parts - answer.rounding) <= 1e-18 + 1e-12 * abs(moved)
+            eps, terms = np.finfo(np.float32 if dtype == "f32" else np.float64).eps, len(answer.examples)
+            gross = sum(abs(s.value) for s in answer.examples) + sum(
+                abs(p.value) for p in answer.parts if p.name != "fresh gradient"
+            )
+            scale = abs(answer.before) + gross
+            assert abs(answer.rounding) <= 4 * (terms + len(answer.parts)) * eps * scale
+            assert answer.balanced
+            fresh = next(p.value for p in answer.parts if p.name == "fresh gradient")
+            assert sum(s.value for s in answer.examples) == pytest.approx(fresh, rel=1e-9, abs=1e-18)
+            assert [abs(s.value) for s in answer.examples] == sorted((abs(s.value) for s in answer.examples), reverse=True)
+            assert {s.row for s in answer.examples} == set(visit.rows)
+            assert {p.name for p in answer.parts} == {"fresh gradient"} | ({"carried momentum"} if momentum else set())
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+def test_carried_momentum_is_traced_to_earlier_examples(executor: str) -> None:
+    run = train("sigmoid", 0.9, "f64", executor)
+    answer = run.at(120).why("W2[3,1]")
+    carried = next(p.value for p in answer.parts if p.name == "carried momentum")
+    assert sum(e.value for e in answer.earlier) + answer.earlier_rest == pytest.approx(carried, rel=1e-10)
+    assert abs(answer.earlier_rest) <= 0.01 * abs(carried)
+    # One of them by hand: what row r of step k gave then, times the momentum of the steps since.
+    chosen = answer.earlier[0]
+    then = run.at(chosen.step).why("W2[3,1]")
+    given = next(s.value for s in then.examples if s.row == chosen.row)
+    assert chosen.value == pytest.approx(given * 0.9 ** (120 - chosen.step), rel=1e-10)
+    early = run.at(3).why("W2[3,1]")
+    assert {e.step for e in early.earlier} == {1, 2}
+    assert early.earlier_rest == 0.0
+    assert run.at(1).why("W2[3,1]").earlier == ()
+
+
+def test_shares_by_the_definition() -> None:
+    """Backward seeded with one example's ∂C/∂ℓ only, in the whole batch, in f64."""
+    run = train("sigmoid", 0.0, "f64", "compiled")
+    visit = run.at(40)
+    forward = run.graph.part(["loss", "C"])
+    seeded = ReferenceFunction(backward(forward.part(["loss"]), "loss", ["W1"], seed="seed"))
+    feeds = {k: visit.feeds[k] for k in seeded.graph.inputs if k != "seed"}
+    answer = visit.why("W1[2,3]")
+    for b, row in enumerate(visit.rows):
+        seed = np.zeros(len(visit.rows))
+        seed[b] = 1 / len(visit.rows)
+        gradient = seeded({**feeds, "seed": seed})["dW1"][2, 3]
+        share = next(s.value for s in answer.examples if s.row == row)
+        assert share == pytest.approx(-0.2 * gradient, rel=1e-9, abs=1e-16)
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+def test_a_corrupted_share_is_found(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("sigmoid", 0.0, "f64", executor)
+    honest = run.at(40).why("W2[3,1]")
+    assert honest.balanced
+    true = shares.by_example
+
+    def corrupt(*given: object) -> np.ndarray:
+        found = true(*given)  # type: ignore[arg-type]
+        found[np.argmax(np.abs(found))] *= 1 + 1e-6
+        return found
+
+    monkeypatch.setattr(questions, "by_example", corrupt)
+    wrong = run.at(40).why("W2[3,1]")
+    assert not wrong.balanced
+    assert abs(wrong.rounding) > wrong.bound
+    assert wrong.second_route > wrong.second_route_bound
+    assert "DOES NOT ADD UP" in wrong.text()
+    assert "DISAGREES" in wrong.text()
+
+
+def test_a_share_that_moves_between_examples_is_found_by_the_second_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum is right, the rows are not: only the second route can tell."""
+    run = train("sigmoid", 0.0, "f64", "compiled")
+    true = shares.by_example
+    monkeypatch.setattr(questions, "by_example", lambda *given: np.roll(true(*given), 1))
+    wrong = run.at(40).why("W2[3,1]")
+    assert abs(wrong.rounding) <= wrong.bound
+    assert not wrong.balanced
+
+
+def test_a_dead_unit_is_said() -> None:
+    run = train("relu", 0.0, "f32", "reference")
+    graph, record = run.graph, run.record
+    for carry in record.checkpoints.values():
+        carry["W1"][:, 5], carry["b1"][5] = 0.0, -1.0
+    record.checkpoints = {k: v for k, v in record.checkpoints.items() if k == 0}
+    answer = bp.Run(record, run.rows).at(1).why("W1[2,5]")
+    assert answer.update == 0.0
+    assert "No example of the batch pulls at it" in answer.claim
+    assert answer.balanced
+    assert graph is run.graph
+
+
+def test_an_answer_is_data_and_reads_well() -> None:
+    run = train("sigmoid", 0.9, "f32", "compiled")
+    answer = run.at(100).why(" W2[ 3 , 1 ] ")
+    assert answer.target == "W2[3,1]"
+    found = json.loads(json.dumps(answer.to_dict()))
+    assert {"update", "parts", "examples", "rounding", "bound", "balanced", "claim"} <= set(found)
+    assert set(found["parts"][0]) == {"name", "value"}
+    assert {"row", "value"} <= set(found["examples"][0])
+    text = answer.text()
+    assert answer.claim in text
+    assert "v_W2_new[3,1] = momentum * v_W2[3,1] - lr * dW2[3,1] = 0.9 * " in text
+    assert "dW2[3,1] = sum over b of a1[b,3] * δ2[b,1]" in text
+    assert "adds up: rounding" in text
+    assert set(answer.evidence) == {"a1", "δ2"}  # both as the kernel itself left them
+    assert dataclasses.replace(answer, rounding=1.0).balanced is False
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("W2", "written like W1"),
+        ("W2[3]", r"go from \[0,0\] to \[7,2\]"),
+        ("W2[8,0]", r"go from \[0,0\] to \[7,2\]"),
+        ("W2[-1,0]", "written like"),
+        ("w2[0,0]", "Did you mean 'W2'"),
+        ("z1[0,0]", "there is no parameter 'z1'"),
+        ("W2[1,1]; import os", "written like"),
+    ],
+)
+def test_targets_that_do_not_exist(target: str, words: str) -> None:
+    run = train("sigmoid", 0.0, "f32", "reference")
+    with pytest.raises(UsageError, match=words):
+        run.at(1).why(target)
+
+
+def test_coupled_examples_are_refused() -> None:
+    x, t, W = data("x", "f64[B,3]"), data("t", "f64[B,2]"), parameter("W1", "f64[3,2]")
+    z = x @ W
+    loss = SquaredError()(z - Mean((0,))(z).named("m"), t, name="loss")
+    graph = Graph({"loss": loss, "C": Mean()(loss, name="C")})
+    with pytest.raises(UsageError, match="m mixes the examples"):
+        check_uncoupled(backward(graph, "C", ["W1"]))
+    plain = step_graph(bp.Network([bp.Dense(2)]), "squared_error", bp.SGD(0.1), 3)
+    check_uncoupled(plain)
+    check_uncoupled(retyped(plain, "f64"))

@@ -1,0 +1,307 @@
+"""Records: any step again bit for bit, whatever happens to the process; and files that cannot be trusted."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import backpass as bp
+from backpass.errors import BackpassError, RecordError, ReplayMismatch, StorageError, UsageError
+from backpass.exec.choose import executor_named
+from backpass.training.replay import Replay
+
+
+def train(executor: str = "compiled", momentum: float = 0.9, **options: object) -> bp.Run:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 90)
+    X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
+    net = bp.Network([bp.Dense(8, "sigmoid"), bp.Dense(3, "softmax")])
+    settings = {"batch": 7, "epochs": 20, "executor": executor, "optimizer": bp.SGD(0.2, momentum)}
+    return bp.train(net, (X, y), **{**settings, **options})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "a"
+    train().save(path)
+    return path
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / "a"))
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+def test_any_step_in_any_order_is_the_runs_own(executor: str) -> None:
+    """States of visits against an independent run that stops at each step."""
+    run = train(executor)
+    record, rows = run.record, run.rows.arrays
+    record.checkpoints = {k: v for k, v in record.checkpoints.items() if k in (0, 130, run.steps)}
+    other = executor_named(executor).compile_loop(run.graph, rows, record.settings.batch)
+    other.load(record.checkpoints[0])
+    states = [other.state()]
+    for s in range(run.steps):
+        other.run(*record.batches.span(s, s + 1), record.numbers(s, s + 1))
+        states.append(other.state())
+    rng = np.random.default_rng(1)
+    for step in rng.permutation(np.arange(1, run.steps + 1))[:60]:
+        visit = run.at(int(step))
+        for name, array in visit.before.items():
+            assert array.tobytes() == states[step - 1][name].tobytes()
+        for name, array in visit.after.items():
+            assert array.tobytes() == states[step][name].tobytes()
+    assert run.verify() == run.steps
+
+
+def test_a_visit_has_every_named_value_and_the_right_rows() -> None:
+    run = train()
+    visit = run.at(50)
+    assert set(visit.keys()) == set(run.graph.named)
+    assert visit["C"] == pytest.approx(run.costs[49], rel=1e-6)
+    np.testing.assert_array_equal(visit["x"], run.rows.arrays["x"][visit.rows])
+    np.testing.assert_allclose(visit["dW1"], visit["x"].T @ visit["δ1"], rtol=1e-5, atol=1e-7)
+    assert visit.rounding("W1_new") < 1e-6
+    np.testing.assert_array_equal(visit.actual("W1_new"), run.at(51).actual("W1"))
+    for wrong in (0, -1, run.steps + 1, 2.5, True):
+        with pytest.raises(UsageError, match=f"steps 1 to {run.steps}"):
+            run.at(wrong)
+    with pytest.raises(BackpassError, match="Did you mean 'dW1'"):
+        visit["dw1"]
+
+
+def test_looking_does_not_change_what_is_seen() -> None:
+    run = train()
+    first = run.at(77)["δ1"].copy()
+    for step in (3, 200, 77, 1, 78):
+        run.at(step).why("W2[1,1]")
+    assert run.at(77)["δ1"].tobytes() == first.tobytes()
+    assert run.verify() == run.steps
+
+
+def test_a_flipped_bit_is_found() -> None:
+    run = train()
+    mark = sorted(run.record.checkpoints)[-1]
+    run.record.checkpoints[mark]["W1"].view(np.uint32)[2, 3] ^= 1
+    with pytest.raises(ReplayMismatch, match=f"and {mark}.*W1 differs"):
+        run.verify()
+
+
+def test_a_loaded_run_is_the_run(folder: Path) -> None:
+    run, loaded = train(), bp.load(folder)
+    assert loaded.status == "finished"
+    assert loaded.costs.tobytes() == run.costs.tobytes()
+    assert loaded.metrics == run.metrics
+    assert loaded.graph.digest == run.graph.digest
+    X = np.random.default_rng(3).standard_normal((5, 6))
+    np.testing.assert_array_equal(loaded.predict(X), run.predict(X))
+    assert loaded.at(100)["δ1"].tobytes() == run.at(100)["δ1"].tobytes()
+    assert loaded.at(100).why("W1[2,3]").to_dict() == run.at(100).why("W1[2,3]").to_dict()
+    assert loaded.verify() == run.steps
+
+
+def test_explicit_orders_are_kept(tmp_path: Path) -> None:
+    run = train(order=lambda epoch: np.random.default_rng(epoch + 7).permutation(90)[: 40 + epoch])
+    run.save(tmp_path / "a")
+    loaded = bp.load(tmp_path / "a")
+    assert loaded.verify() == run.steps
+    assert list(loaded.at(60).rows) == list(run.at(60).rows)
+
+
+def test_data_from_a_source_are_read_again_and_must_be_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)), rng.integers(0, 2, 40)
+    np.savez(tmp_path / "d.npz", X=X, y=y)
+    net = bp.Network([bp.Dense(2, "softmax")])
+    run = bp.train(net, str(tmp_path / "d.npz"), epochs=2, validation=0.25, out=tmp_path / "r")
+    assert not (tmp_path / "r" / "rows.safetensors").exists()
+    loaded = bp.load(tmp_path / "r")
+    assert loaded.at(2)["x"].tobytes() == run.at(2)["x"].tobytes()
+    assert list(loaded.at(2).rows) == list(run.at(2).rows)
+    X[0, 0] += 1
+    np.savez(tmp_path / "d.npz", X=X, y=y)
+    with pytest.raises(RecordError, match="data of this run have changed"):
+        bp.load(tmp_path / "r").at(2)
+    assert len(bp.load(tmp_path / "r").predict(X)) == 40  # predicting needs no training data
+
+
+# ---- what can happen to a process
+
+_LONG = """
+import sys, numpy as np, backpass as bp
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((500, 10)), rng.integers(0, 3, 500)
+net = bp.Network([bp.Dense(16, "tanh"), bp.Dense(3, "softmax")])
+def tell(p):
+    print(p.step, flush=True)
+bp.train(net, (X, y), epochs=1_000_000, batch=50, out=sys.argv[1], executor="reference", progress=tell)
+"""
+
+
+def _start(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _LONG, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    return process
+
+
+def _wait_for_step(process: subprocess.Popen[str], step: int) -> int:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if int(line) >= step:
+            return int(line)
+    raise AssertionError(process.stderr.read() if process.stderr else "")
+
+
+@pytest.mark.parametrize("step", [1, 1500])
+def test_a_kill_leaves_a_readable_run(tmp_path: Path, step: int) -> None:
+    process = _start(tmp_path / "a")
+    _wait_for_step(process, step)
+    process.kill()
+    process.communicate()
+    run = bp.load(tmp_path / "a")
+    assert run.status == "running"
+    assert "stopped from outside" in run.record.outcome.message
+    assert run.steps == max(run.record.checkpoints)
+    assert run.verify() == run.steps
+    assert len(run.predict(np.zeros((2, 10)))) == 2
+
+
+def test_an_interrupt_keeps_everything(tmp_path: Path) -> None:
+    process = _start(tmp_path / "a")
+    seen = _wait_for_step(process, 300)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert "KeyboardInterrupt" in errors
+    run = bp.load(tmp_path / "a")
+    assert run.status == "interrupted"
+    assert run.steps >= seen
+    assert len(run.costs) == run.steps
+    assert run.verify() == run.steps
+    assert run.at(run.steps).why("W1[0,0]").balanced
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(StorageError, match="No space left"):
+        train().save(tmp_path / "a")
+    assert not list((tmp_path / "a").rglob("*.tmp"))
+
+
+def test_a_folder_in_use_is_not_written_over(folder: Path) -> None:
+    with pytest.raises(StorageError, match="is not empty"):
+        train(out=folder)
+
+
+# ---- files that cannot be trusted
+
+
+def _edit(path: Path, change: object) -> None:
+    data = json.loads(path.read_text())
+    change(data)  # type: ignore[operator]
+    path.write_text(json.dumps(data))
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="there is no run folder"):
+        bp.load(tmp_path / "nothing")
+    with pytest.raises(RecordError, match=r"no run folder, or it is torn: no run\.json"):
+        bp.load(tmp_path)
+
+
+def test_a_newer_run(folder: Path) -> None:
+    _edit(folder / "run.json", lambda d: d.update(format=99, version="7.0"))
+    with pytest.raises(RecordError, match=r"written by backpass 7\.0 .*Install the newer version"):
+        bp.load(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "graph.json"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_torn_text(folder: Path, name: str, keep: float) -> None:
+    raw = (folder / name).read_bytes()
+    (folder / name).write_bytes(raw[: int(keep * len(raw))])
+    with pytest.raises(RecordError, match=name.replace(".", r"\.")):
+        bp.load(folder)
+
+
+def test_a_torn_checkpoint_is_passed_over(folder: Path) -> None:
+    marks = sorted((folder / "checkpoints").iterdir())
+    last = int(marks[-1].stem)
+    marks[-1].write_bytes(marks[-1].read_bytes()[:100])
+    run = bp.load(folder)
+    assert run.steps < last
+    assert "torn" in run.record.outcome.message
+    assert run.verify() == run.steps
+    marks[0].write_bytes(b"")
+    with pytest.raises(RecordError, match="no readable checkpoint of its start"):
+        bp.load(folder)
+
+
+def test_hostile_files(folder: Path) -> None:
+    """Each is refused with our own error, and nothing of it is executed."""
+    first = folder / "checkpoints" / "000000000.safetensors"
+    whole = first.read_bytes()
+    first.write_bytes((2**40).to_bytes(8, "little") + whole[8:])
+    with pytest.raises(RecordError):
+        bp.load(folder)
+    arrays = {k: v for k, v in load_file(_restore(first, whole)).items()}
+    save_file({**arrays, "W1": np.zeros((2, 2), np.float32)}, first)
+    with pytest.raises(RecordError, match="does not hold what"):
+        bp.load(folder)
+    _restore(first, whole)
+    text = (folder / "graph.json").read_text()
+    for wrong in (
+        text.replace('"op":"sigmoid"', '"op":"__import__"'),
+        text.replace('"name":"z1"', '"name":"z1;import os"'),
+        text.replace("f32[B,6]", "f32[B,7]"),
+        text.replace('"format":1', '"format":2'),
+        "[" * 100_000,
+        "null",
+    ):
+        assert wrong != text
+        (folder / "graph.json").write_text(wrong)
+        with pytest.raises(RecordError):
+            bp.load(folder)
+    (folder / "graph.json").write_text(text)
+    for change in (
+        lambda d: d["settings"].update(batch="7"),
+        lambda d: d["settings"].update(unknown=1),
+        lambda d: d.pop("outcome"),
+        lambda d: d["settings"].update(in_features=9),
+        lambda d: d["settings"].update(executor="/bin/sh"),
+        lambda d: d["settings"].update(layers=[]),
+        lambda d: d["settings"].update(optimiser={"name": "sgd"}),
+    ):
+        raw = (folder / "run.json").read_text()
+        _edit(folder / "run.json", change)
+        with pytest.raises(BackpassError):
+            bp.load(folder).at(1)
+        (folder / "run.json").write_text(raw)
+    assert bp.load(folder).at(1)["C"] > 0
+
+
+def _restore(path: Path, raw: bytes) -> Path:
+    path.write_bytes(raw)
+    return path
+
+
+def test_costs_with_a_gap_are_read_up_to_it(folder: Path) -> None:
+    database = sqlite3.connect(folder / "record.sqlite")
+    database.execute("UPDATE costs SET cost = x'00'")
+    database.commit()
+    database.close()
+    assert len(bp.load(folder).costs) == 0
+    (folder / "record.sqlite").write_bytes(b"not a database, but longer than a header" * 10)
+    with pytest.raises(RecordError, match="cannot be read"):
+        bp.load(folder)
