@@ -145,10 +145,33 @@ class _Builder:
         return Item(self.draw(st.integers(0, 1)))(loop)
 
 
-MOVES = (
-    "negate tanh sigmoid relu identity add subtract multiply gate exp log divide constant sum mean transpose "
-    "reshape broadcast matmul softmax softmax_cross_entropy sigmoid_cross_entropy squared_error scan size"
-).split()
+MOVES = [
+    "negate",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "identity",
+    "add",
+    "subtract",
+    "multiply",
+    "gate",
+    "exp",
+    "log",
+    "divide",
+    "constant",
+    "sum",
+    "mean",
+    "transpose",
+    "reshape",
+    "broadcast",
+    "matmul",
+    "softmax",
+    "softmax_cross_entropy",
+    "sigmoid_cross_entropy",
+    "squared_error",
+    "scan",
+    "size",
+]
 
 
 @st.composite

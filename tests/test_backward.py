@@ -168,6 +168,14 @@ def test_adjoints_of_a_value_with_several_uses_are_added() -> None:
     assert np.array_equal(RUN.compile(step)({"x": np.array([1.0, 2.0])})["dx"], [5.0, 7.0])
 
 
+def test_a_sum_of_adjoints_serves_every_use() -> None:
+    x = parameter("x", "f64[B]")
+    uses = [Tanh()(x, name="a"), (x * 3.0).named("b"), (x * x).named("c")]
+    step = backward(Graph({"C": Sum()(uses[0] + uses[1] + uses[2])}), "C", ["x"])
+    served = [(o.primal.name, o.slot) for o in step.origins[step["dx"]]]
+    assert sorted(served) == [("a", 0), ("b", 0), ("c", 0), ("c", 1)]
+
+
 def test_what_nothing_reads_has_a_zero_gradient_of_its_type() -> None:
     x = parameter("x", "f32[B,3]")
     graph = Graph({"C": Sum()(Tanh()(x)), "loose": parameter("w", "f32[2,5]")})
@@ -230,7 +238,7 @@ def test_backward_wants_one_number() -> None:
     x = parameter("x", "f64[B]")
     with pytest.raises(GraphError, match=r"the cost must be one number, but y is f64\[B\]"):
         backward(Graph({"y": x * x}), "y", ["x"])
-    with pytest.raises(GraphError, match="there is no value named 'cost'. Known: C, x"):
+    with pytest.raises(GraphError, match=r"there is no value named 'cost'\. Known: C, x"):
         backward(Graph({"C": Sum()(x)}), "cost", ["x"])
 
 

@@ -25,7 +25,14 @@ def train(activation: str, momentum: float, dtype: str, executor: str) -> bp.Run
     X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
     net = bp.Network([bp.Dense(8, activation), bp.Dense(3, "softmax")])
     return bp.train(
-        net, (X, y), batch=7, epochs=20, executor=executor, optimizer=bp.SGD(0.2, momentum), dtype=dtype, test=0.1
+        net,
+        (X, y),
+        batch=7,
+        epochs=20,
+        executor=executor,
+        optimizer=bp.SGD(0.2, momentum),
+        dtype=dtype,
+        test=0.1,
     )
 
 
@@ -52,9 +59,13 @@ def test_every_answer_balances(activation: str, momentum: float, dtype: str, exe
             assert answer.balanced
             fresh = next(p.value for p in answer.parts if p.name == "fresh gradient")
             assert sum(s.value for s in answer.examples) == pytest.approx(fresh, rel=1e-9, abs=1e-18)
-            assert [abs(s.value) for s in answer.examples] == sorted((abs(s.value) for s in answer.examples), reverse=True)
+            assert [abs(s.value) for s in answer.examples] == sorted(
+                (abs(s.value) for s in answer.examples), reverse=True
+            )
             assert {s.row for s in answer.examples} == set(visit.rows)
-            assert {p.name for p in answer.parts} == {"fresh gradient"} | ({"carried momentum"} if momentum else set())
+            assert {p.name for p in answer.parts} == {"fresh gradient"} | (
+                {"carried momentum"} if momentum else set()
+            )
 
 
 @pytest.mark.parametrize("executor", ["reference", "compiled"])
@@ -112,7 +123,9 @@ def test_a_corrupted_share_is_found(executor: str, monkeypatch: pytest.MonkeyPat
     assert "DISAGREES" in wrong.text()
 
 
-def test_a_share_that_moves_between_examples_is_found_by_the_second_route(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_that_moves_between_examples_is_found_by_the_second_route(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The sum is right, the rows are not: only the second route can tell."""
     run = train("sigmoid", 0.0, "f64", "compiled")
     true = shares.by_example

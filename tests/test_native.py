@@ -18,6 +18,7 @@ from numba import njit
 
 import backpass
 from backpass.exec.compiled import native, products
+from backpass.exec.compiled.lower import prefers_blas
 
 FLOATS = {"f32": np.float32, "f64": np.float64}
 dtypes = pytest.mark.parametrize("dtype", FLOATS)
@@ -168,9 +169,20 @@ def test_sums_do_not_depend_on_the_cut(dtype: str, m: int, n: int, k: int) -> No
     rows, columns = slice(5, 18), slice(3, 14)
     part = ours(A[rows], np.ascontiguousarray(B[:, columns]), np.ascontiguousarray(C[rows, columns]))
     assert part.tobytes() == np.ascontiguousarray(whole[rows, columns]).tobytes()
-    halves = ours(np.ascontiguousarray(A[:, 7:]), B[7:], ours(np.ascontiguousarray(A[:, :7]), B[:7], C))
-    assert halves.tobytes() == whole.tobytes()
+    parts = C
+    for k0 in range(0, k, 256):
+        parts = ours(np.ascontiguousarray(A[:, k0 : k0 + 256]), B[k0 : k0 + 256], parts)
+    assert parts.tobytes() == whole.tobytes()
     assert ours(np.asfortranarray(A), B, C).tobytes() == whole.tobytes()
+
+
+@dtypes
+def test_a_small_sum_is_rounded_once_into_a_large_entry(dtype: str) -> None:
+    """As a weight and its update are: terms that are each too small to change it count together."""
+    eps = np.finfo(FLOATS[dtype]).eps
+    A, B, C = np.full((20, 64), eps / 8), np.ones((64, 30)), np.ones((20, 30))
+    result = ours(*(x.astype(FLOATS[dtype]) for x in (A, B, C)))
+    assert (result == 1 + 8 * eps).all()
 
 
 @dtypes
@@ -199,8 +211,8 @@ def test_not_a_number_and_infinity_reach_what_they_should(dtype: str, n: int, ba
 
 
 def test_the_rule_depends_on_sizes() -> None:
-    assert not products.prefers_blas(10, 30, 784, "f32")
-    assert products.prefers_blas(512, 512, 512, "f32")
+    assert not prefers_blas(10, 30, 784, "f32")
+    assert prefers_blas(512, 512, 512, "f32")
 
 
 # ---- BLAS

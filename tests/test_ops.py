@@ -105,22 +105,33 @@ def test_an_honest_op_of_a_user_passes() -> None:
     assert check_op(Honest(3.0)).samples == 1
 
 
+_OTHER = "def broken(x):\n    return x + x * x / 2 - x"
+
 BREACHES = {
     "no samples": ({"samples": ()}, "has no samples"),
     "wrong shape": ({"infer": lambda self, x: ArrayType((), x.dtype)}, "infer says"),
     "wrong dtype": ({"forward": lambda self, xp, x: np.float64(1) * x * x}, r"infer says f32.*gives float64"),
-    "no ShapeError": ({"infer": lambda self, x: ArrayType((x.shape[0], x.shape[1]), x.dtype)}, "infer of input 0"),
+    "no ShapeError": (
+        {"infer": lambda self, x: ArrayType((x.shape[0], x.shape[1]), x.dtype)},
+        "infer of input 0",
+    ),
     "work is no count": ({"flops": lambda self, y, x: 1.5}, "flops gave 1.5"),
     "wrong sign": ({"vjp": rule(lambda s, adj, y, x: -(adj * (2 * s.factor * x)))}, "order 1"),
     "nearly right": ({"vjp": rule(lambda s, adj, y, x: adj * (2.0000001 * s.factor * x))}, "order 1"),
     "right in size only": ({"vjp": rule(lambda s, adj, y, x: adj * x * x / 2.0)}, "order 1"),
     "no adjoint": ({"vjp": rule(lambda s, adj, y, x: None)}, "order 1"),
     "writes another program": ({"notation": "{0} * {0}"}, "gives another y0"),
-    "writes no program": ({"notation": "broken({0})", "prelude": "def broken(x):\n    return x + x * x / 2 - x"}, "gives another"),
-    "joins what it may not": ({"joins": "add", "infer": lambda self, x: ArrayType(x.shape[1:], x.dtype),
-                               "forward": lambda self, xp, x: xp.max(x, axis=0)}, "two shards of B"),
+    "writes no program": ({"notation": "broken({0})", "prelude": _OTHER}, "gives another"),
+    "joins what it may not": (
+        {
+            "joins": "add",
+            "infer": lambda self, x: ArrayType(x.shape[1:], x.dtype),
+            "forward": lambda self, xp, x: xp.max(x, axis=0),
+        },
+        "two shards of B",
+    ),
     "hides that it mixes": ({"forward": lambda self, xp, x: x - xp.mean(x, axis=0)}, "two shards of B"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("changes", "message"), BREACHES.values(), ids=BREACHES)
@@ -150,7 +161,7 @@ def test_a_rule_that_is_wrong_only_at_order_2_is_caught() -> None:
 def test_a_rule_that_looks_at_sizes_is_told_to_write_its_prelude() -> None:
     wrong = broken(notation="broken({0})", forward=lambda self, xp, x: x * x / x.shape[0] * x.shape[0] * 0.5)
     with pytest.raises(
-        RuleError, match="broken: its forward rule is no single expression .* as the op's prelude"
+        RuleError, match=r"broken: its forward rule is no single expression .* as the op's prelude"
     ):
         check_op(wrong)
 
@@ -239,18 +250,29 @@ def test_what_relu_lets_back_at_the_kink() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda x, w: x @ w, "matmul needs (m, k) @ (k, n), got f32[B,784] @ f32[100,10]\n"
-                             "  matmul(x: f32[B,784], w: f32[100,10])"),
-        (lambda x, w: MatMul()(x, w, name="z2"), "matmul needs (m, k) @ (k, n), got f32[B,784] @ f32[100,10]\n"
-                                                 "  z2 = matmul(x: f32[B,784], w: f32[100,10])"),
-        (lambda x, w: x + w, "shapes do not broadcast: f32[B,784] and f32[100,10]\n"
-                             "  add(x: f32[B,784], w: f32[100,10])"),
+        (
+            lambda x, w: x @ w,
+            "matmul needs (m, k) @ (k, n), got f32[B,784] @ f32[100,10]\n"
+            "  matmul(x: f32[B,784], w: f32[100,10])",
+        ),
+        (
+            lambda x, w: MatMul()(x, w, name="z2"),
+            "matmul needs (m, k) @ (k, n), got f32[B,784] @ f32[100,10]\n"
+            "  z2 = matmul(x: f32[B,784], w: f32[100,10])",
+        ),
+        (
+            lambda x, w: x + w,
+            "shapes do not broadcast: f32[B,784] and f32[100,10]\n  add(x: f32[B,784], w: f32[100,10])",
+        ),
         (lambda x, w: Sum((2,))(x), "sum over axis (2,) does not fit f32[B,784]\n  sum(x: f32[B,784])"),
-        (lambda x, w: SoftmaxCrossEntropy()(x, w), "softmax_cross_entropy needs outputs and targets of one type, got "
-                                                   "f32[B,784] and f32[100,10]\n"
-                                                   "  softmax_cross_entropy(x: f32[B,784], w: f32[100,10])"),
+        (
+            lambda x, w: SoftmaxCrossEntropy()(x, w),
+            "softmax_cross_entropy needs outputs and targets of one type, got "
+            "f32[B,784] and f32[100,10]\n"
+            "  softmax_cross_entropy(x: f32[B,784], w: f32[100,10])",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_shape_error_shows_what_was_given(build: Callable[[Node, Node], Node], message: str) -> None:
     with pytest.raises(ShapeError) as caught:
         build(data("x", "f32[B,784]"), parameter("w", "f32[100,10]"))
@@ -379,7 +401,7 @@ MUTANTS = [
 @pytest.mark.parametrize(("op", "wrong"), MUTANTS)
 def test_mutant_is_killed(op: type[Op], wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(op, "vjp", wrong)
-    with pytest.raises(RuleError, match="order|autograd"):
+    with pytest.raises(RuleError, match=r"order|autograd"):
         check_op(op)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,6 @@ from backpass.ops import (
     Transpose,
     constant,
     data,
-    parameter,
 )
 from backpass.passes import backward, retyped, simplify, work
 from backpass.testing import same_bits
@@ -244,7 +244,7 @@ def test_work_of_dense_layers_in_closed_form() -> None:
     step = NETS["digits"]()
     counted = work(step, {"B": B})
     products = sum(v for n, v in counted.by_node.items() if n.op.name == "matmul")
-    forward = [2 * B * m * n for m, n in zip(sizes, sizes[1:], strict=False)]
+    forward = [2 * B * m * n for m, n in pairwise(sizes)]
     assert products == sum(3 * f for f in forward) - forward[0]
     assert counted.flops == sum(counted.by_node.values())
     assert 1.0 < counted.flops / products < 1.3
@@ -315,7 +315,7 @@ def test_leaves() -> None:
     assert str(Gate()(S, X).type) == "f64[B,3]"
     with pytest.raises(ShapeError, match="a named dimension is a capitalised word such as B, not 'b'"):
         data("x", "f64[b]")
-    with pytest.raises(ShapeError, match="unknown dtype|not a type"):
+    with pytest.raises(ShapeError, match="not a type"):
         data("x", "f16[B]")
 
 

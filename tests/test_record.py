@@ -16,7 +16,6 @@ from safetensors.numpy import load_file, save_file
 import backpass as bp
 from backpass.errors import BackpassError, RecordError, ReplayMismatch, StorageError, UsageError
 from backpass.exec.choose import executor_named
-from backpass.training.replay import Replay
 
 
 def train(executor: str = "compiled", momentum: float = 0.9, **options: object) -> bp.Run:

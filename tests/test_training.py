@@ -233,7 +233,7 @@ def test_bad_data() -> None:
     for data, words in [
         ((X[:, 0], y), "two dimensions"),
         ((X, y[:-1]), "59"),
-        ((np.where(X == X[3, 2], np.nan, X), y), "row 3"),
+        ((np.where(X[3, 2] == X, np.nan, X), y), "row 3"),
         ((X, np.zeros(60, int)), "one class"),
         ((X[:0], y[:0]), "no rows|0 rows"),
     ]:

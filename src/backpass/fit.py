@@ -100,7 +100,9 @@ def train(
     _check_count("batch", batch)
     _check_count("epochs", epochs)
     if not isinstance(network, Network):
-        raise UsageError(f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {network!r}")
+        raise UsageError(
+            f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {network!r}"
+        )
     if not isinstance(optimizer, SGD | None):
         raise UsageError(f"optimizer must be an optimiser, such as SGD(0.5), got {optimizer!r}")
     if dtype not in ("f32", "f64"):

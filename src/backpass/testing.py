@@ -210,7 +210,7 @@ def _difference(a: Array, b: Array) -> float:
     """The largest difference over the largest finite entry; infinite where other entries are not finite."""
     x, y = np.asarray(a, float), np.asarray(b, float)
     finite = np.isfinite(y)
-    if not np.array_equal(x[~finite], y[~finite], equal_nan=True):
+    if not np.array_equal(x[~finite], y[~finite], equal_nan=True) or not np.isfinite(x[finite]).all():
         return np.inf
     if not finite.any() or np.array_equal(x[finite], y[finite]):
         return 0.0
@@ -249,11 +249,11 @@ def check_gradients(
     Notes
     -----
     Where a step crosses a kink (ReLU), the difference quotient is no derivative. An entry that does not
-    agree is therefore tried again with smaller steps, of which one may pass, each judged by its own
-    rounding. Exactly at a kink no step helps, and the entry is reported.
+    agree is therefore tried again with smaller steps for as long as that changes the quotient by more than
+    its rounding. Exactly at a kink no step helps, and the entry is reported.
 
-    Rounding is taken as the larger of 8 eps |C| and three times the median over some entries of the noise that
-    the sixth difference of the cost shows. That is taken at a step so small that a kink in its reach is rare:
+    Rounding is taken as the larger of 8 eps |C| and three times the median over some entries of the noise
+    that the sixth difference of the cost shows, at a step so small that a kink in its reach is rare:
     at the step of the derivatives, most entries of a wide ReLU layer cross one, and what they leave in the
     sixth difference is not rounding.
     """
@@ -294,8 +294,10 @@ def check_gradients(
         while best.error > tolerance and step > 2.0**-22:
             step /= 16
             slope, _ = _slope(along(name, entry), step, center)
-            again = _compare(best.name, a, float(slope), noise / step, tolerance)
-            best = min(best, again, key=lambda w: w.error)
+            change = _compare(best.name, best.numeric, float(slope), noise / step, tolerance)
+            if change.error <= tolerance:  # the step is not to blame
+                break
+            best = _compare(best.name, a, float(slope), noise / step, tolerance)
         if not best.error <= worst.error:
             worst = best
     total = sum(values[name].size for name in names)
@@ -327,7 +329,8 @@ def _slope(f: Callable[[float], Floats], h: float, center: float = 0.0) -> tuple
 def _compare(name: str, analytic: float, numeric: float, noise: float, tolerance: float) -> Worst:
     scale = max(abs(analytic), abs(numeric), noise / tolerance)
     error = abs(analytic - numeric) / scale if scale > 0 else 0.0
-    return Worst(name, analytic, numeric, error if np.isfinite(error) else np.inf)
+    finite = np.isfinite(analytic) and np.isfinite(numeric)
+    return Worst(name, analytic, numeric, error if finite else np.inf)
 
 
 def _entry(name: str, shape: tuple[int, ...], flat: int) -> str:

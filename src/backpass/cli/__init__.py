@@ -3,6 +3,6 @@
 Nothing heavy is imported here or at the top of a command's file, so that ``backpass --help`` is quick.
 """
 
-from backpass.cli.main import main
+from backpass.cli.app import main
 
 __all__ = ["main"]

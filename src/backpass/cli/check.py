@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, NetOptions, check_whole, default
+from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_whole, default
 from backpass.cli.output import Output
 from backpass.cli.places import open_run, run_or_data
 
@@ -24,8 +24,8 @@ def check(
     /,
     *,
     net: NetOptions | None = None,
-    batch: Annotated[int | None, default(DEFAULTS.check_batch)] = None,
-    seed: int = 0,
+    batch: Annotated[int | None, WHOLE, default(DEFAULTS.check_batch)] = None,
+    seed: Annotated[int, WHOLE] = 0,
     all: Annotated[bool, FLAG] = False,
     json: Annotated[bool, FLAG] = False,
 ) -> int:
@@ -75,7 +75,8 @@ def check(
                 "tolerance": next(iter(found.values())).tolerance,
                 "worst": _plain(worst),
                 "parameters": {
-                    name: {"checked": f.checked, "of": f.of, "worst": _plain(f.worst)} for name, f in found.items()
+                    name: {"checked": f.checked, "of": f.of, "worst": _plain(f.worst)}
+                    for name, f in found.items()
                 },
                 "rows": rows,
                 "seed": seed,
@@ -107,7 +108,17 @@ def _of_data(spec: str, net: NetOptions, batch: int, seed: int) -> tuple[str, Gr
     columns = dataset.X.shape[1]
     feeds = _rows(dataset.inputs(np.float64), dataset.targets(np.float64), batch, seed)
     feeds |= network.initial(columns, seed, "f64")
-    return f"{words.network(columns, network.describe())} on {dataset.name}, weights of seed {seed}", graph, feeds
+    # Not the zeros that training starts from: there a unit whose inputs are all 0 sits on the kink of ReLU.
+    rng = np.random.default_rng(seed)
+    for name in graph.inputs_of_kind("parameter"):
+        if name.startswith("b"):
+            feeds[name] = rng.uniform(-0.1, 0.1, feeds[name].shape)
+    layers = words.network(columns, network.describe())
+    return (
+        f"{layers} on {dataset.name}, weights and biases drawn by seed {seed}",
+        graph,
+        feeds,
+    )
 
 
 def _rows(x: Any, t: Any, batch: int, seed: int) -> dict[str, Any]:
@@ -155,7 +166,8 @@ def _compare(
 def _report(output: Output, found: Mapping[str, Any]) -> None:
     worst = max((f.worst for f in found.values()), key=lambda w: w.error)
     rows = [
-        [name, f"{f.of:,}", f"{f.checked:,}", f"{f.worst.error:.1e}", f.worst.name] for name, f in found.items()
+        [name, f"{f.of:,}", f"{f.checked:,}", f"{f.worst.error:.1e}", f.worst.name]
+        for name, f in found.items()
     ]
     output.table(["parameter", "entries", "compared", "worst error", "at"], rows)
     checked, of = sum(f.checked for f in found.values()), sum(f.of for f in found.values())
@@ -175,5 +187,3 @@ def _report(output: Output, found: Mapping[str, Any]) -> None:
 
 def _plain(worst: Any) -> dict[str, Any]:
     return {"name": worst.name, "analytic": worst.analytic, "numeric": worst.numeric, "error": worst.error}
-
-

@@ -63,6 +63,8 @@ def _no_run(spec: str) -> str:
         return f"{what}, and there are no runs in {RUNS}.\n  Train one first: backpass train digits"
     close = _close(path, runs)
     hint = f"Did you mean {close[0]}? " if close else ""
+    if close and len(runs) == 1:
+        return f"{what}. Did you mean {close[0]}?"
     more = f" and {len(runs) - _SHOWN} more" if len(runs) > _SHOWN else ""
     return f"{what}. {hint}There {'is' if len(runs) == 1 else 'are'}: {', '.join(runs[-_SHOWN:])}{more}"
 
@@ -80,5 +82,7 @@ def _runs_near(path: Path) -> list[str]:
         except OSError:
             continue
         if found:
-            return sorted(found, key=lambda name: [int(w) if w.isdecimal() else w for w in re.split(r"(\d+)", name)])
+            return sorted(
+                found, key=lambda name: [int(w) if w.isdecimal() else w for w in re.split(r"(\d+)", name)]
+            )
     return []

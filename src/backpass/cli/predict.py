@@ -43,7 +43,9 @@ def predict(run: str, data: str, /, *, out: str | None = None, json: Annotated[b
     output = Output(json)
     found = open_run(run)
     if found.status != "finished":
-        output.note(f"note: this run is not finished ({found.status}); these are its weights after step {found.steps:,}")
+        output.note(
+            f"note: this run is not finished ({found.status}); its weights after step {found.steps:,}"
+        )
     try:
         raw = found.predict_raw(load_rows(data))
     except DataError as error:

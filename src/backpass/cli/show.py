@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, NetOptions, check_whole, default
+from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_whole, default
 from backpass.cli.output import Output
 from backpass.cli.places import open_run, run_or_data
 from backpass.errors import UsageError
@@ -29,7 +29,7 @@ def show(
     update: Annotated[bool, FLAG] = False,
     format: Literal["text", "ascii", "latex", "json"] = "text",
     work: Annotated[bool, FLAG] = False,
-    batch: Annotated[int | None, default(f"{DEFAULTS.batch}, or the run's")] = None,
+    batch: Annotated[int | None, WHOLE, default(f"{DEFAULTS.batch}, or the run's")] = None,
     json: Annotated[bool, FLAG] = False,
 ) -> None:
     """Show one training step as a program: forward, backward, update.

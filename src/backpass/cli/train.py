@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, NetOptions, check_fraction, check_whole, default
+from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_fraction, check_whole, default
 from backpass.cli.output import Output, Stopped, clean, duration, percent
 from backpass.cli.places import RUNS, is_run
 from backpass.errors import BackpassError, NonFinite, UsageError
@@ -37,9 +37,9 @@ def train(
     /,
     *,
     net: NetOptions | None = None,
-    batch: Annotated[int | None, default(DEFAULTS.batch)] = None,
-    epochs: Annotated[int | None, default(DEFAULTS.epochs)] = None,
-    seed: int = 0,
+    batch: Annotated[int | None, WHOLE, default(DEFAULTS.batch)] = None,
+    epochs: Annotated[int | None, WHOLE, default(DEFAULTS.epochs)] = None,
+    seed: Annotated[int, WHOLE] = 0,
     validation: Annotated[float | None, default(DEFAULTS.validation)] = None,
     test: Annotated[float | None, default(f"{DEFAULTS.test}, or the source's own test rows")] = None,
     executor: Literal["auto", "reference", "compiled"] = "auto",
@@ -149,7 +149,9 @@ def _parts(dataset: Dataset, validation: float, test: float | None, seed: int) -
     from backpass.run import parts_of
 
     numbers = parts_of(dataset, validation, test or 0.0, seed)
-    parts = {name: dataset.y[rows] for name, rows in zip(("train", "validation", "test"), numbers, strict=True)}
+    parts = {
+        name: dataset.y[rows] for name, rows in zip(("train", "validation", "test"), numbers, strict=True)
+    }
     if test is None and dataset.test is not None:
         parts["test"] = dataset.test.y
     return parts
@@ -176,16 +178,15 @@ def _announce_plan(output: Output, settings: Settings, step: Graph, bar: _Progre
     each = -(-settings.data.rows // settings.batch)
     output.field(
         "training",
-        f"{settings.epochs} epochs of {each:,} steps of {settings.batch} rows, {numbers}, seed {settings.seed}",
+        f"{settings.epochs:,} epochs of {each:,} steps of {settings.batch} rows, {numbers}, "
+        f"seed {settings.seed}",
     )
     output.field("executor", f"{settings.executor}: {settings.executor_why}")
     bar.resume()
 
 
 @contextlib.contextmanager
-def _new_folder(
-    out: str | None, name: str, begun: Callable[[Settings, Graph], None]
-) -> Iterator[RunFolder]:
+def _new_folder(out: str | None, name: str, begun: Callable[[Settings, Graph], None]) -> Iterator[RunFolder]:
     """A new run folder that says when the run begins; it goes again if the run never begins."""
     from backpass.training.folder import RunFolder
 
@@ -300,7 +301,7 @@ class _Progress:
         left = event.seconds / event.step * (event.steps - event.step)
         told = [f"step {event.step:,}/{event.steps:,}", f"cost {event.cost:.4f}", self.shown]
         told = [word for word in told if word] + [f"{duration(left)} left"]
-        epoch = f"epoch {min(event.epoch + (event.step < event.steps), event.epochs)}/{event.epochs}"
+        epoch = f"epoch {min(event.epoch + (event.step < event.steps), event.epochs):,}/{event.epochs:,}"
         if self.bar is not None:
             self.bar.update(
                 self.task, description=epoch, total=event.steps, completed=event.step, words="  ".join(told)
@@ -344,9 +345,12 @@ def _report(output: Output, run: Run, baseline: dict[str, Any] | None) -> None:
     output.table(["", "loss", _SCORES[score]], rows)
     if baseline is not None:
         share = percent(baseline["accuracy"][best])
-        output.say(f"Always answering {baseline['class']}, the most frequent class, would be right in {share}.")
+        output.say(f"Always answering {baseline['class']}, the most frequent class, is right in {share}.")
     else:
         output.say("R² is 1 for perfect predictions and 0 for always answering the mean.")
+    if metrics[best][score] <= (0.02 if baseline is None else baseline["accuracy"][best]):
+        output.say("So this network has learned nothing yet.", "yellow")
+        output.say("Try another --lr, more --epochs, or columns and quantities scaled to about [-1, 1].")
     output.say()
     output.say(f"{run.steps:,} steps in {duration(run.record.outcome.seconds)}; the run is in {run.path}")
     output.say("Next, for example:")
@@ -374,7 +378,7 @@ def _moved(run: Run) -> str:
 
 def _result(run: Run, baseline: dict[str, Any] | None = None) -> dict[str, Any]:
     """The object of ``--json``."""
-    settings = run.settings
+    settings, batches = run.settings, run.record.batches
     found: dict[str, Any] = {
         "run": str(run.path),
         "status": run.status,
@@ -383,7 +387,7 @@ def _result(run: Run, baseline: dict[str, Any] | None = None) -> dict[str, Any]:
         "network": words.network(settings.in_features, settings.layers),
         "weights": words.weights(run.graph),
         "steps": run.steps,
-        "epochs": len(run.history),
+        "epochs": batches.epoch_of(run.steps) if run.steps < batches.steps else settings.epochs,
         "seconds": round(run.record.outcome.seconds, 6),
         "executor": settings.executor,
         "executor_why": settings.executor_why,
@@ -400,7 +404,9 @@ def _stopped(run: Run | None, folder: Path, code: int) -> Stopped:
     if run is None or not (folder / "run.json").exists():
         return Stopped("before the first step; nothing was kept", code)
     total = run.record.batches.steps
-    error = Stopped(f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}", code, _result(run))
+    error = Stopped(
+        f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}", code, _result(run)
+    )
     scores = [f"{part} {_score(found)}" for part, found in run.metrics.items()]
     if scores and run.steps:
         error.add_note(f"  So far: {', '.join(scores)}")
@@ -416,7 +422,7 @@ def _explain_divergence(error: NonFinite, folder: Path) -> None:
     if run is not None:
         details |= clean(_result(run))
         if run.steps:
-            error.add_note(f"  Look at its last good step: backpass why {folder} '{_moved(run)}' --step {run.steps}")
+            error.add_note(
+                f"  Look at its last good step: backpass why {folder} '{_moved(run)}' --step {run.steps}"
+            )
     error.details = details  # type: ignore[attr-defined]
-
-

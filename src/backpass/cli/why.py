@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from backpass.cli.options import FLAG, default
+from backpass.cli.options import FLAG, WHOLE, default
 from backpass.cli.output import Output
 from backpass.cli.places import open_run
 from backpass.errors import RecordError, UsageError
@@ -15,7 +15,7 @@ def why(
     target: str,
     /,
     *,
-    step: Annotated[int | None, default("the last")] = None,
+    step: Annotated[int | None, WHOLE, default("the last")] = None,
     json: Annotated[bool, FLAG] = False,
 ) -> None:
     """Say why a weight moved: which examples, and which parts of the update, asked for it.

@@ -27,7 +27,8 @@ def network(in_features: int, layers: Sequence[Mapping[str, Any]]) -> str:
 
 def weights(graph: Graph) -> int:
     """How many weights and biases a program has."""
-    return sum(prod(node.array_type.bind({}).shape) for node in graph.inputs_of_kind("parameter").values())  # type: ignore[arg-type]
+    shapes = [node.array_type.bind({}).shape for node in graph.inputs_of_kind("parameter").values()]
+    return sum(prod(int(size) for size in shape) for shape in shapes)
 
 
 def optimiser(numbers: Mapping[str, float]) -> str:
@@ -49,7 +50,8 @@ def data(dataset: Dataset) -> str:
     else:
         targets = 1 if dataset.y.ndim == 1 else dataset.y.shape[1]
         what = "a quantity to predict" if targets == 1 else f"{targets} quantities to predict"
-    return f"{dataset.name}: {rows:,} rows of {columns:,} columns, {what}"
+    own = f", and {len(dataset.test):,} test rows of its own" if dataset.test is not None else ""
+    return f"{dataset.name}: {rows:,} rows of {columns:,} columns, {what}{own}"
 
 
 def signature(graph: Graph) -> dict[str, dict[str, str]]:

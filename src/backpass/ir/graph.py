@@ -72,6 +72,11 @@ class Graph:
         return {name: n.array_type for name, n in self.inputs.items()}
 
     @cached_property
+    def dims(self) -> frozenset[str]:
+        """The named dimensions of the program."""
+        return frozenset().union(*(n.type.named for n in self.nodes))
+
+    @cached_property
     def named(self) -> dict[str, Node]:
         """Every value that has a name, inputs included, in program order."""
         found = {n.name: n for n in self.nodes if n.name is not None}

@@ -87,7 +87,9 @@ class Replay:
         """Run on from where the loop is."""
         while self._at < done:
             stop = min(done, self._at + _STRETCH)  # short enough for Ctrl-C
-            result = self.loop.run(*self.record.batches.span(self._at, stop), self.record.numbers(self._at, stop))
+            result = self.loop.run(
+                *self.record.batches.span(self._at, stop), self.record.numbers(self._at, stop)
+            )
             if result.done != stop - self._at:
                 raise ReplayMismatch(f"the replay stopped at step {self._at + result.done + 1}")
             self._at = stop

@@ -20,9 +20,11 @@ from backpass.exec.compiled.lower import Lowered, lower
 from backpass.exec.machine import cpu_name, versions
 from backpass.ir import ArrayType, Graph, Node
 from backpass.ir.types import dims_of
+from backpass.passes import work
 
 #: Matrix products with at least this many operations in their largest are worth a second thread.
 THREADED_FLOPS = 50_000_000
+_USUAL_SIZE = 64  # of a named dimension whose size is not known when a function is compiled
 
 
 class Compiled:
@@ -50,8 +52,8 @@ class CompiledFunction:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.lowered = lower(graph, in_place=False)
-        self.dims = sorted({d for n in graph.nodes for d in n.type.named})
+        self.lowered = lower(graph, in_place=False, sizes=dict.fromkeys(graph.dims, _USUAL_SIZE))
+        self.dims = sorted(graph.dims)
         self.kernel = _build(self.source(), self.signature())
 
     def signature(self) -> list[str]:
@@ -128,14 +130,13 @@ class CompiledLoop:
             {name: step.outputs[name] for name in carried} | {watch: step[watch]}, carried, step.origins
         )
         self.watch, self.batch = watch, batch
-        self.threads = threads_for(step, batch)
-        self.lowered = lower(self.cut, in_place=True)
-        place = self.lowered.place
-        by_kind = {kind: self.cut.inputs_of_kind(kind) for kind in ("data", "parameter", "state", "number")}
-        self.data_inputs, self.numbers = by_kind["data"], step.inputs_of_kind("number")
-        self.kept = by_kind["parameter"] | by_kind["state"]
-        self._check_data(data)
+        self.data_inputs, self.numbers = self.cut.inputs_of_kind("data"), step.inputs_of_kind("number")
+        self.kept = self.cut.inputs_of_kind("parameter") | self.cut.inputs_of_kind("state")
+        self.dim = self._batch_dimension(data)
         dims = {self.dim: batch}
+        self.lowered = lower(self.cut, in_place=True, sizes=dims)
+        self.threads = threads_for(step, dims)
+        place = self.lowered.place
         self.rows = {name: aligned(data[name]) for name in self.data_inputs}
         self.state_arrays = {name: empty(n.array_type) for name, n in self.kept.items()}
         self.batches = {place[n]: empty(n.array_type.bind(dims)) for n in self.data_inputs.values()}
@@ -144,23 +145,17 @@ class CompiledLoop:
         self._kernel = _build(self.source, self._signature())
         self._last_rows = 0
 
-    def _check_data(self, data: Mapping[str, Array]) -> None:
-        dims = {n.shape[0] for n in self.data_inputs.values() if n.shape}
-        if len(dims) != 1 or not isinstance(self.dim_of(dims), str):
-            raise NotLowered("the rows of a batch must be the first axis of every data input")
-        self.dim = str(self.dim_of(dims))
+    def _batch_dimension(self, data: Mapping[str, Array]) -> str:
+        """The one named dimension: the rows of a batch, the first axis of every data input."""
+        if len(self.cut.dims) != 1:
+            raise NotLowered(f"a loop is over one named dimension, this program has {sorted(self.cut.dims)}")
+        (dim,) = self.cut.dims
         for name, node in self.data_inputs.items():
-            if any(isinstance(d, str) for d in node.shape[1:]):
-                raise NotLowered(f"{name} has a second named dimension: {node.type}")
-            expected = (len(data[name]), *node.shape[1:])
-            if data[name].shape != expected or data[name].dtype != node.array_type.numpy_dtype:
-                raise NotLowered(
-                    f"{name} must be {node.type}, got {data[name].dtype}{list(data[name].shape)}"
-                )
-
-    @staticmethod
-    def dim_of(dims: set[Any]) -> Any:
-        return next(iter(dims), None)
+            rows = node.shape[:1] == (dim,) and ArrayType((len(data[name]), *node.shape[1:]), node.dtype)
+            if not rows or (data[name].shape, data[name].dtype) != (rows.shape, rows.numpy_dtype):
+                given = f"{data[name].dtype}{list(data[name].shape)}"
+                raise NotLowered(f"the rows of {name} must be {node.type}, got {given}")
+        return dim
 
     def _signature(self) -> list[str]:
         arrays = len(self.rows) + len(self.batches) + len(self.state_arrays) + len(self.buffers)
@@ -256,11 +251,9 @@ class CompiledLoop:
         return arrays[place][: type_.size].reshape(type_.shape).copy()  # type: ignore[arg-type]
 
 
-def threads_for(step: Graph, batch: int) -> int:
+def threads_for(step: Graph, dims: Mapping[str, int]) -> int:
     """How many BLAS threads a step is worth: a pure function of its sizes and the machine."""
-    from backpass.passes import work
-
-    largest = max(work(step, {"B": batch}).by_node.values(), default=0)
+    largest = max(work(step, dims).by_node.values(), default=0)
     return 1 if largest < THREADED_FLOPS else (os.cpu_count() or 1)
 
 
@@ -276,6 +269,7 @@ def _module(graph: Graph, lowered: Lowered, arguments: list[str], lines: list[st
         "import numpy as np",
         "from numba import njit, types",
         f"from backpass.exec.compiled.native import exp_{dtype} as exp, gemm, tanh_{dtype} as tanh",
+        f"from backpass.exec.compiled.products import mm_{dtype} as mm",
         f"real = np.{real}",
     ]
     head += [f"{name} = real({value!r})" for name, value in lowered.constants.items()]
@@ -292,9 +286,9 @@ def _build(source: str, signature: list[str]) -> Callable[..., int]:
         f"@njit(types.int64({types_}), cache=True, nogil=True, error_model='numpy', boundscheck=False)\n"
     )
     text = source.replace("def kernel(", decorator + "def kernel(", 1)
-    native = Path(__file__).with_name("native.py").read_bytes()
+    called = [Path(__file__).with_name(name).read_bytes() for name in ("native.py", "products.py")]
     key = hashlib.sha256()
-    for part in (text.encode(), native, repr(versions()).encode(), cpu_name().encode()):
+    for part in (text.encode(), *called, repr(versions()).encode(), cpu_name().encode()):
         key.update(part)
     name = f"kernel_{key.hexdigest()[:24]}"
     path = cache_folder() / f"{name}.py"

@@ -1,10 +1,14 @@
 """Small matrix products in native code: C += A B, held in registers while the sum runs.
 
 BLAS is made for large matrices. On the small ones of a training step, calling it and packing for it costs
-more than the product; here a block of C is loaded into registers, k multiply-adds pass over it, and it is
-stored. Every entry of C is the chain ``c = fma(A[i, k], B[k, j], c)`` for k = 0, 1, … in this order,
-whatever the sizes and however they are cut into blocks, so the result is a fixed function of the operands,
-and the same for any width of vectors. (Only a processor without fused multiply-add rounds differently.)
+more than the product; here the sums of a block of C are held in registers while k multiply-adds pass over
+them, and then added to it.
+
+Every entry of C is changed in one way, whatever the other sizes, however they are cut into blocks, and for
+any width of vectors: for each 256 of k in turn, ``s = fma(A[i, k], B[k, j], s)`` from s = 0 in the order of
+k, and then ``C[i, j] += s``. So the result is a fixed function of the operands, and a weight is rounded once
+by an update, not once by each row of the batch. (Only a processor without fused multiply-add rounds
+differently.)
 
 Compiled once for each kind of processor, kept in Numba's disk cache, and registered with LLVM by name: the
 kernels that call it hold a name, neither its code nor its address.
@@ -20,7 +24,7 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
-__all__ = ["mm_f32", "mm_f64", "prefers_blas"]
+__all__ = ["mm_f32", "mm_f64"]
 
 
 def _shape_of_block() -> tuple[int, int, int]:
@@ -40,11 +44,6 @@ _DEPTH, _PACKED_BYTES, _PACKED_ROWS = 256, 1 << 16, 24
 
 _SIZE, _INT = types.intp, ir.IntType(32)
 _OPTIONS = {"nopython": True, "boundscheck": False, "error_model": "numpy"}
-
-
-def prefers_blas(m: int, n: int, k: int, dtype: str) -> bool:
-    """Whether BLAS is expected to be the faster for C[m, n] += A[m, k] B[k, n]: by the sizes alone."""
-    return m * n * k * (2 if dtype == "f64" else 1) >= 1 << 24
 
 
 # ---- pieces of LLVM
@@ -94,7 +93,8 @@ class _Vectors:
     def __init__(self, builder: Any, real: Any, lanes: int) -> None:
         self.builder, self.kind = builder, ir.VectorType(real, lanes)
         self.bytes = {"float": 4, "double": 8}[str(real)]
-        self.zeros = ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
+        self.zero = ir.Constant(self.kind, [0.0] * lanes)
+        self.firsts = ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
         name = f"llvm.fmuladd.v{lanes}f{8 * self.bytes}"
         function = ir.FunctionType(self.kind, [self.kind] * 3)
         self.function = cgutils.get_or_insert_function(builder.module, function, name)
@@ -111,7 +111,10 @@ class _Vectors:
     def repeat(self, number: Any) -> Any:
         undefined = ir.Constant(self.kind, ir.Undefined)
         first = self.builder.insert_element(undefined, number, ir.Constant(_INT, 0))
-        return self.builder.shuffle_vector(first, undefined, self.zeros)
+        return self.builder.shuffle_vector(first, undefined, self.firsts)
+
+    def add(self, x: Any, y: Any) -> Any:
+        return self.builder.fadd(x, y)
 
     def multiply_add(self, x: Any, y: Any, z: Any) -> Any:
         return self.builder.call(self.function, [x, y, z])
@@ -144,7 +147,7 @@ def _strip(
     """Some columns of C += A B: vectors at 0, lanes, … and at `last`, which may overlap the one before.
 
     The m rows are cut into blocks of at most `most` rows that differ by one row at the most: first the
-    higher, then the lower ones. A block reads its part of C whole before it writes any of it.
+    higher, then the lower ones. A row of a block is read whole before any of it is written.
     """
     size = n.type
     vector = _Vectors(builder, c0.type.pointee, lanes)
@@ -156,9 +159,8 @@ def _strip(
         a_rows = [builder.gep(a, [builder.mul(a_row, size(i))]) for i in range(rows)]
         places = [[vector.address(row, offset) for offset in offsets] for row in c_rows]
         sums = [[cgutils.alloca_once(builder, vector.kind) for _ in offsets] for _ in range(rows)]
-        for i in range(rows):
-            for place, total in zip(places[i], sums[i], strict=True):
-                builder.store(vector.load(place), total)
+        for total in (total for row in sums for total in row):
+            builder.store(vector.zero, total)
 
         def step(q: Any) -> None:
             b_place = builder.gep(b, [builder.mul(q, b_row)])
@@ -177,8 +179,11 @@ def _strip(
         with builder.if_then(builder.trunc(k, ir.IntType(1))):
             step(builder.sub(k, size(1)))
         for i in range(rows):
-            for place, total in zip(places[i], sums[i], strict=True):
-                vector.store(builder.load(total), place)
+            new = [
+                vector.add(vector.load(p), builder.load(s)) for p, s in zip(places[i], sums[i], strict=True)
+            ]
+            for value, place in zip(new, places[i], strict=True):
+                vector.store(value, place)
 
     blocks = builder.sdiv(builder.add(m, size(most - 1)), size(most))
     lower = builder.sdiv(m, blocks)

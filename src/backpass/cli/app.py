@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownCommandError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnusedCliTokensError,
+)
 
+from backpass import __version__
 from backpass.cli.check import check
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.predict import predict
@@ -16,18 +26,23 @@ from backpass.cli.show import show
 from backpass.cli.train import train
 from backpass.cli.why import why
 from backpass.errors import BackpassError, nearest
-from backpass import __version__
 
-_HELP = """\
-Train neural networks by backpropagation, and ask what each number did.
-
-  backpass train digits                              train and test a network
-  backpass show digits --layers 30 --backward        read how the error flows back
-  backpass check digits --layers 30,10               check that gradient by differences
-  backpass why runs/digits-1 'W2[3,1]' --step 1000   ask why a weight moved
-  backpass predict runs/digits-1 new.npy             use what was learned
-"""
-_COMMANDS = {"train": train, "show": show, "check": check, "why": why, "predict": predict}
+_EXAMPLES = {
+    "train": "  backpass train digits                              train and test a network",
+    "show": "  backpass show digits --layers 30 --backward        read how the error flows back",
+    "check": "  backpass check digits --layers 30,10               check its gradient",
+    "why": "  backpass why runs/digits-1 'W2[3,1]' --step 1000   ask why a weight moved",
+    "predict": "  backpass predict runs/digits-1 new.npy             use what was learned",
+}
+_ABOUT = "Train neural networks by backpropagation, and ask what each number did."
+_HELP = "\n".join([_ABOUT, "", *_EXAMPLES.values()])
+_COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": train,
+    "show": show,
+    "check": check,
+    "why": why,
+    "predict": predict,
+}
 
 
 def make_app() -> App:
@@ -76,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal without δ shows ?, and goes on
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             code = make_app()(words, exit_on_error=False, print_error=False)
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
@@ -108,7 +123,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(
-    words: list[str], kind: str, message: str, code: int, error: BaseException | None = None, prefix: str = "error"
+    words: list[str],
+    kind: str,
+    message: str,
+    code: int,
+    error: BaseException | None = None,
+    prefix: str = "error",
 ) -> int:
     """Say it to the person, and under ``--json`` to the program."""
     json = "--json" in words
@@ -128,11 +148,21 @@ def _usage(error: CycloptsError, words: list[str]) -> str:
     command = next((w for w in words if not w.startswith("-")), "")
     error.verbose = False
     if isinstance(error, UnknownCommandError):
-        hint = "" if not os.path.exists(command) and command != "digits" else f"\n  To train on it: backpass train {command}"
+        hint = (
+            ""
+            if not os.path.exists(command) and command != "digits"
+            else f"\n  To train on it: backpass train {command}"
+        )
         return f"there is no command {command!r}. {nearest(command, _COMMANDS)}{hint}"
-    said = str(error).strip()
-    said = said[:1].lower() + said[1:]
     known = command if command in _COMMANDS else ""
+    if isinstance(error, MissingArgumentError) and known and not str(error).count("--"):
+        said = f"something is missing after {known}. For example:\n{_EXAMPLES[known]}"
+        return f"{said}\n  All options: backpass {known} --help"
+    if isinstance(error, UnusedCliTokensError):
+        said = f"{known} does not know what to do with {' '.join(error.unused_tokens or [])!r}."
+    else:
+        said = str(error).strip()
+        said = said[:1].lower() + said[1:]
     return f"{said}\n  All options: backpass {known + ' ' if known else ''}--help"
 
 

@@ -1,0 +1,225 @@
+"""The compiled executor against the reference: random programs, training steps, and what the loop promises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given
+from strategies import programs
+
+import backpass as bp
+from backpass.errors import NotLowered
+from backpass.exec.choose import compile_loop
+from backpass.exec.compiled import Compiled
+from backpass.exec.compiled.lower import lower
+from backpass.exec.reference import Reference
+from backpass.ir import Graph
+from backpass.ir.tuples import Item
+from backpass.ops import Mean, Relu, Scan, Sum, Tanh, data, number, parameter, state
+from backpass.passes import backward
+from backpass.testing import check_executor
+from backpass.training.batches import Batches
+from backpass.training.step import step_graph
+
+_FEW = hypothesis.settings(parent=hypothesis.settings.get_profile("dev"), max_examples=5)
+_MANY = hypothesis.settings(parent=hypothesis.settings.get_profile("dev"), max_examples=60)
+
+
+def compare(program) -> bool:
+    """Whether the program has a lowering; if so it must agree with the reference."""
+    step = backward(program.graph, "C", [name for name in program.wrt if name in program.graph.inputs])
+    step = Graph({name: n for name, n in step.outputs.items() if n.op.name not in ("constant", "size")})
+    try:
+        check_executor(Compiled(), step, program.feeds, rtol=1e-11)
+    except NotLowered as reason:
+        assert any(word in str(reason) for word in ("tuple", "bare number", "single row")), reason
+        return False
+    return True
+
+
+@_FEW
+@given(programs("f64"))
+def test_random_programs(program) -> None:
+    compare(program)
+
+
+@pytest.mark.slow
+def test_many_random_programs() -> None:
+    lowered = []
+
+    @_MANY
+    @given(programs("f64"))
+    def check(program) -> None:
+        lowered.append(compare(program))
+
+    check()
+    assert np.mean(lowered) > 0.5, "most programs must have a lowering, or this test tests little"
+
+
+NETS = {
+    "sigmoid": ([20, 7, 3], "sigmoid", "softmax", "cross_entropy", bp.SGD(0.5)),
+    "momentum": ([20, 9, 5, 3], "tanh", "softmax", "cross_entropy", bp.SGD(0.1, 0.9)),
+    "relu": ([20, 33, 3], "relu", "softmax", "cross_entropy", bp.SGD(0.1)),
+    "each output": ([20, 7, 4], "sigmoid", "sigmoid", "cross_entropy", bp.SGD(0.3)),
+    "squares": ([20, 7, 2], "tanh", "identity", "squared_error", bp.SGD(0.01, 0.5)),
+    "no hidden layer": ([20, 3], "relu", "sigmoid", "squared_error", bp.SGD(0.3)),
+    "one unit": ([1, 1, 1], "sigmoid", "identity", "squared_error", bp.SGD(0.1)),
+}
+
+
+def loops(name: str, dtype: str, batch: int = 8, rows: int = 50):
+    sizes, hidden, last, loss, optimizer = NETS[name]
+    net = bp.Network([*(bp.Dense(k, hidden) for k in sizes[1:-1]), bp.Dense(sizes[-1], last)])
+    step = step_graph(net, loss, optimizer, sizes[0], dtype)
+    kind = np.float32 if dtype == "f32" else np.float64
+    rng = np.random.default_rng(0)
+    rows_of = {
+        "x": rng.standard_normal((rows, sizes[0])).astype(kind),
+        "t": np.zeros((rows, sizes[-1]), kind),
+    }
+    rows_of["t"][np.arange(rows), rng.integers(0, sizes[-1], rows)] = 1
+    carry = net.initial(sizes[0], 0, dtype)
+    carry |= {k: np.zeros(n.shape, kind) for k, n in step.inputs_of_kind("state").items()}
+    made = [e.compile_loop(step, rows_of, batch) for e in (Compiled(), Reference())]
+    for loop in made:
+        loop.load(carry)
+    return (*made, Batches(rows, batch, 100, 0), list(optimizer.numbers.values()), step)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_steps_equal_the_reference(name: str) -> None:
+    """f64, 1e-12 a step, each step from the same state; short last batches included."""
+    compiled, reference, batches, numbers, step = loops(name, "f64")
+    for s in range(14):  # 50 rows by 8: the seventh batch has two rows
+        compiled.load(reference.state())
+        span = batches.span(s, s + 1)
+        a, b = (loop.run(*span, np.array([numbers])) for loop in (compiled, reference))
+        assert a.done == b.done == 1
+        np.testing.assert_allclose(a.watched, b.watched, rtol=1e-12)
+        for key, array in reference.state().items():
+            np.testing.assert_allclose(compiled.state()[key], array, rtol=1e-12, atol=1e-14, err_msg=key)
+    for key in ("x", "δ1"):
+        kept = compiled.peek(step[key])
+        assert kept is not None
+        np.testing.assert_allclose(kept, reference.peek(step[key]), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_one_call_is_many_calls_and_twice_is_the_same(dtype: str) -> None:
+    compiled, _, batches, numbers, _ = loops("momentum", dtype)
+    start = compiled.state()
+    whole = compiled.run(*batches.span(0, 30), np.tile(numbers, (30, 1)))
+    end = compiled.state()
+    compiled.load(start)
+    parts = [compiled.run(*batches.span(s, s + 10), np.tile(numbers, (10, 1))).watched for s in (0, 10, 20)]
+    assert np.concatenate(parts).tobytes() == whole.watched.tobytes()
+    for name, array in compiled.state().items():
+        assert array.tobytes() == end[name].tobytes()
+
+
+def test_a_number_can_change_at_each_step_without_compiling_again() -> None:
+    compiled, reference, batches, _, _ = loops("sigmoid", "f64")
+    rates = np.linspace(0.0, 1.0, 9)[:, None]
+    for loop in (compiled, reference):
+        loop.run(*batches.span(0, 9), rates)
+    for name, array in reference.state().items():
+        np.testing.assert_allclose(compiled.state()[name], array, rtol=1e-10, atol=1e-13)
+
+
+def test_the_guard_stops_before_the_update() -> None:
+    compiled, _, batches, numbers, _ = loops("sigmoid", "f64")
+    compiled.rows["x"][batches.span(0, 9)[0][20] * 20] = np.nan  # the row is in the third batch
+    before = compiled.state()
+    result = compiled.run(*batches.span(0, 9), np.tile(numbers, (9, 1)))
+    assert result.done == 2
+    assert np.isnan(result.watched[2])
+    assert len(result.watched) == 3
+    compiled.load(before)
+    compiled.run(*batches.span(0, 2), np.tile(numbers, (2, 1)))
+    assert all(np.isfinite(a).all() for a in compiled.state().values())
+
+
+def test_orders_outside_of_the_data_never_reach_the_kernel() -> None:
+    compiled, *_ = loops("sigmoid", "f32")
+    one = np.array([[0.1]])
+    for order, starts in [([0, 50], [0, 2]), ([-1], [0, 1]), (range(9), [0, 9]), ([0], [0, 0])]:
+        with pytest.raises(ValueError, match="outside"):
+            compiled.run(np.array(order), np.array(starts), one)
+
+
+def test_state_that_is_no_parameter_is_carried() -> None:
+    """A running mean and a step counter, and a value that is replaced before its last use."""
+    x, m, n = data("x", "f64[B,3]"), state("m", "f64[3]"), state("n", "f64[]")
+    w = parameter("w", "f64[3]")
+    mean = Mean((0,))(x)
+    C = Mean()(x * w, name="C")
+    step = Graph(
+        {"C": C, "w_new": w + m, "m_new": 0.9 * m + 0.1 * mean, "n_new": n + 1.0},
+        {"w_new": "w", "m_new": "m", "n_new": "n"},
+    )
+    swap = Graph({"C": C, "w_new": m + mean, "m_new": w * 2.0}, {"w_new": "w", "m_new": "m"})
+    rows = {"x": np.random.default_rng(0).standard_normal((20, 3))}
+    for graph in (step, swap):
+        start = {k: np.ones(v.shape) for k, v in graph.inputs.items() if k != "x"}
+        made = [e.compile_loop(graph, rows, 4) for e in (Compiled(), Reference())]
+        for loop in made:
+            loop.load(start)
+            loop.run(*Batches(20, 4, 3, 0).span(0, 15), np.zeros((15, 0)))
+        for name, array in made[1].state().items():
+            np.testing.assert_allclose(made[0].state()[name], array, rtol=1e-12)
+
+
+def test_what_has_no_lowering_falls_back_and_says_so() -> None:
+    h, x = parameter("h", "f64[B,3]"), data("x", "f64[T,B,3]")
+    body = Graph({"h_new": Tanh()(data("h", "f64[B,3]") + data("x", "f64[B,3]"))})
+    scan = Scan(body, ("h", "x"), 1, 1)(h, x)
+    with pytest.raises(NotLowered, match="scan gives a tuple"):
+        lower(Graph({"C": Sum()(Item(0)(scan))}), in_place=False, sizes={})
+    a = data("a", "f32[B,2]")
+    mixed = Graph({"C": Sum()(a), "D": Sum()(data("b", "f64[B,2]"))})
+    with pytest.raises(NotLowered, match="one of f32 and f64"):
+        Compiled().compile(mixed)
+    step = Graph({"C": Sum()(Item(0)(scan))})
+    loop, why = compile_loop(step, {"x": np.zeros((4, 2, 3))}, 2, 10**9, "compiled")
+    assert loop.name == "reference"
+    assert "not compiled: a loop is over one named dimension" in why
+
+
+def test_the_source_holds_no_name_of_the_program() -> None:
+    """A file's names never reach the compiler."""
+    x, w = data("evil_x", "f64[B,3]"), parameter("evil_w", "f64[3,2]")
+    lr = number("evil_lr", "f64")
+    C = Mean()(Relu()((x @ w).named("evil_z")), name="C")
+    step = backward(Graph({"C": C}), "C", ["evil_w"])
+    step = step.extended({"evil_new": w - lr * step["devil_w"]}, {"evil_new": "evil_w"})
+    loop = Compiled().compile_loop(step, {"evil_x": np.zeros((4, 3))}, 2)
+    assert "evil" not in loop.source
+
+
+def test_a_fresh_process_loads_the_kernel_and_gets_the_same_bits(tmp_path: Path) -> None:
+    code = (
+        "import backpass as bp, numpy as np\n"
+        "X = np.random.default_rng(0).standard_normal((40, 5)); y = np.arange(40) % 3\n"
+        "net = bp.Network([bp.Dense(4, 'tanh'), bp.Dense(3, 'softmax')])\n"
+        "run = bp.train(net, (X, y), epochs=3, executor='compiled')\n"
+        "print(run.weights['W1'].tobytes().hex())\n"
+    )
+    environment = os.environ | {"BACKPASS_CACHE": str(tmp_path)}
+
+    def go() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+
+    first = go()
+    kernels = sorted(tmp_path.glob("kernel_*.py"))
+    assert len(kernels) == 1
+    stamp = kernels[0].stat().st_mtime_ns
+    assert go() == first
+    assert kernels[0].stat().st_mtime_ns == stamp
+    kernels[0].write_text("raise RuntimeError('damaged')")
+    assert go() == first  # a damaged one is written again
