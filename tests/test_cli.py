@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backpass.cli import main
+from backpass.cli import EXAMPLES, HELP, main
+from backpass.cli.app import _COMMANDS
 from backpass.cli.check import shared_out
 from backpass.cli.options import DEFAULTS, NetOptions, parse_layers
 from backpass.cli.output import clean, duration, percent
@@ -116,6 +117,12 @@ def test_alone_it_prints_help(backpass: Command) -> None:
     assert said.code == 0
     assert all(word in said.out for word in ("Usage", "train", "predict", "show", "check", "why"))
     assert said.err == ""
+
+
+def test_help_is_one_text(backpass: Command) -> None:
+    assert backpass("--help").out == backpass("-h").out == backpass().out
+    assert max(map(len, HELP.split("\n"))) <= 100
+    assert list(EXAMPLES) == list(_COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "show", "check", "why"])

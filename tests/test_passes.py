@@ -36,6 +36,7 @@ from backpass.ops import (
     Transpose,
     constant,
     data,
+    parameter,
 )
 from backpass.passes import backward, retyped, simplify, work
 from backpass.testing import same_bits
@@ -199,6 +200,16 @@ def test_a_twin_takes_the_name() -> None:
     simple = simplify(Graph({"y": y}))
     assert simple.text(prelude=False).count("tanh") == 1
     assert "a1" in simple.named
+
+
+def test_what_the_update_shares_with_the_backward_pass_stays_a_part_of_it() -> None:
+    W = parameter("W", "f64[3,2]")
+    step = backward(Graph({"C": Sum()(Tanh()(X @ W))}), "C", ["W"])
+    simple = simplify(step.extended({"extra": X.T @ X}))
+    (turned,) = [n for n in simple.nodes if isinstance(n.op, Transpose)]
+    assert len(simple.users[turned]) == 2
+    assert sections(simple)[turned] == "backward"
+    assert simple.origins[turned]
 
 
 def test_two_names_of_one_value_both_stay() -> None:

@@ -336,7 +336,10 @@ HOSTILE: dict[str, tuple[str, str]] = {
         damaged(lambda p: first(p, "matmul").update(type="f64[B,B]")),
         "in the file",
     ),
-    "types that do not fit": (damaged(lambda p: first(p, "input")["settings"].update(of="f64[7,7,7]")), ""),
+    "types that do not fit": (
+        damaged(lambda p: first(p, "matmul").update(inputs=[0, 0])),
+        "the program does not fit together",
+    ),
     "a name that is code": (
         damaged(lambda p: first(p, "input").update(name="x=1;import os")),
         "Python identifier",

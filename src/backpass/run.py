@@ -79,7 +79,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """One row an epoch: mean cost, and the metrics on the validation rows."""
+        """One row an epoch, at most 1,000 rows: mean cost, and the metrics on the validation rows."""
         return self.record.outcome.epochs
 
     @property

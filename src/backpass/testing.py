@@ -4,7 +4,7 @@
 - `check_gradients` compares the gradients of a whole program with finite differences.
 - `check_executor` compares an executor with the reference.
 
-Derivatives are compared with central differences of order 6 in f64. An error is reported as
+Derivatives are compared with central differences of order 8 in f64. An error is reported as
 ``|a - n| / max(|a|, |n|, floor)`` for analytic a and numeric n. The numeric value itself is only known up to
 the rounding of the function, divided by the step; ``floor`` is that uncertainty over the tolerance. So an
 error of at most the tolerance means: they agree to that many digits, or both are so small that they differ
@@ -46,10 +46,10 @@ _EPS = float(np.finfo(np.float64).eps)
 _STEP = 2.0**-8
 #: Where the rounding of a cost is measured, and along how many entries at most.
 _NOISE_STEP, _NOISE_ENTRIES = 2.0**-26, 64
-#: Central difference of order 6: weights of f(+kh) - f(-kh).
-_STENCIL = {1: 3 / 4, 2: -3 / 20, 3: 1 / 60}
+#: Central difference of order 8: weights of f(+kh) - f(-kh).
+_STENCIL = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
 #: Above so many evaluations, a Jacobian is checked along random directions instead of entry by entry.
-_FULL = 700
+_FULL = 900
 _DIRECTIONS = 16
 _KINDS: dict[str, Any] = {"f64": np.float64, "f32": np.float32}
 _EXECUTABLE: tuple[Style, ...] = ("python", "ascii")
@@ -253,9 +253,9 @@ def check_gradients(
     its rounding. Exactly at a kink no step helps, and the entry is reported.
 
     Rounding is taken as the larger of 8 eps |C| and three times the median over some entries of the noise
-    that the sixth difference of the cost shows, at a step so small that a kink in its reach is rare:
+    that the eighth difference of the cost shows, at a step so small that a kink in its reach is rare:
     at the step of the derivatives, most entries of a wide ReLU layer cross one, and what they leave in the
-    sixth difference is not rounding.
+    eighth difference is not rounding.
     """
     names = list(graph.inputs_of_kind("parameter")) if wrt is None else list(wrt)
     gradients = {name: f"d{name}" for name in names}
@@ -319,11 +319,11 @@ def _sampled(sizes: Mapping[str, int], limit: int | None, seed: int) -> list[tup
 
 
 def _slope(f: Callable[[float], Floats], h: float, center: float = 0.0) -> tuple[Floats, float]:
-    """The derivative at 0, and how noisy the values are, from their sixth difference."""
+    """The derivative at 0, and how noisy the values are, from their eighth difference."""
     up, down = ([f(sign * k * h) for k in _STENCIL] for sign in (1, -1))
     slope = sum(w * (a - b) for w, a, b in zip(_STENCIL.values(), up, down, strict=True)) / h
-    sixth = sum(c * (a + b) for c, a, b in zip((15, -6, 1), up, down, strict=True)) - 20 * center
-    return np.asarray(slope), float(np.max(np.abs(sixth), initial=0.0)) / 30.4  # sqrt of binomial(12, 6)
+    eighth = sum(c * (a + b) for c, a, b in zip((-56, 28, -8, 1), up, down, strict=True)) + 70 * center
+    return np.asarray(slope), float(np.max(np.abs(eighth), initial=0.0)) / 113.4  # sqrt of binomial(16, 8)
 
 
 def _compare(name: str, analytic: float, numeric: float, noise: float, tolerance: float) -> Worst:
@@ -547,6 +547,7 @@ class _Trial:
             directions, weights = np.eye(point.size), np.eye(outs)
         else:
             directions = self.rng.uniform(-1, 1, (_DIRECTIONS, point.size))
+            directions /= np.sqrt((directions**2).sum(axis=1, keepdims=True))  # else long steps bend more
             weights = self.rng.uniform(-1, 1, (_DIRECTIONS, outs))
             top *= float(np.abs(weights).sum(axis=1).max())
         analytic = np.array([reverse({**self.feeds, **self.cut(u, seed_names)}) for u in weights])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from cyclopts import (
@@ -19,6 +19,7 @@ from cyclopts import (
 )
 
 from backpass import __version__
+from backpass.cli import HELP, example
 from backpass.cli.check import check
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.predict import predict
@@ -27,15 +28,6 @@ from backpass.cli.train import train
 from backpass.cli.why import why
 from backpass.errors import BackpassError, nearest
 
-_EXAMPLES = {
-    "train": "  backpass train digits                              train and test a network",
-    "show": "  backpass show digits --layers 30 --backward        read how the error flows back",
-    "check": "  backpass check digits --layers 30,10               check its gradient",
-    "why": "  backpass why runs/digits-1 'W2[3,1]' --step 1000   ask why a weight moved",
-    "predict": "  backpass predict runs/digits-1 new.npy             use what was learned",
-}
-_ABOUT = "Train neural networks by backpropagation, and ask what each number did."
-_HELP = "\n".join([_ABOUT, "", *_EXAMPLES.values()])
 _COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "show": show,
@@ -49,7 +41,7 @@ def make_app() -> App:
     """The app with its commands."""
     app = App(
         name="backpass",
-        help=_HELP,
+        help=HELP.split("\n\n")[1],
         help_format="plaintext",
         version=__version__,
         default_parameter=Parameter(negative=()),
@@ -70,21 +62,8 @@ def _description(doc: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in before.split("\n\n"))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; those of the process if left out.
-
-    Returns
-    -------
-    int
-        The exit code: 0 done, 1 unexpected or not passed, 2 usage, 3 data, 4 model or run file, 5 diverged,
-        6 disk, 130 interrupted, 143 terminated.
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
+def run(words: list[str]) -> int:
+    """Run a command; see `backpass.cli.main`."""
     debug = os.environ.get("BACKPASS_DEBUG", "") not in ("", "0")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -148,6 +127,8 @@ def _usage(error: CycloptsError, words: list[str]) -> str:
     command = next((w for w in words if not w.startswith("-")), "")
     error.verbose = False
     if isinstance(error, UnknownCommandError):
+        if not command:
+            return f"which command? {nearest('', _COMMANDS)}"
         hint = (
             ""
             if not os.path.exists(command) and command != "digits"
@@ -156,7 +137,7 @@ def _usage(error: CycloptsError, words: list[str]) -> str:
         return f"there is no command {command!r}. {nearest(command, _COMMANDS)}{hint}"
     known = command if command in _COMMANDS else ""
     if isinstance(error, MissingArgumentError) and known and not str(error).count("--"):
-        said = f"something is missing after {known}. For example:\n{_EXAMPLES[known]}"
+        said = f"something is missing after {known}. For example:\n{example(known)}"
         return f"{said}\n  All options: backpass {known} --help"
     if isinstance(error, UnusedCliTokensError):
         said = f"{known} does not know what to do with {' '.join(error.unused_tokens or [])!r}."

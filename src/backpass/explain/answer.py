@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 _SHOWN = 10  # rows of a table in print; the data hold all of them
+_WIDTH = 98
 
 
 @dataclass(frozen=True)
@@ -103,28 +105,26 @@ class Answer:
 
     def text(self) -> str:
         """The answer for a terminal."""
-        lines = [self.claim, ""]
+        lines = [*textwrap.wrap(self.claim, _WIDTH), ""]
         lines += [f"  {equation}" for equation in self.equations]
         lines += ["", "by part of the update"]
         lines += _table([(p.name, p.value) for p in self.parts] + [("rounding", self.rounding)], self.update)
-        gross = sum(abs(s.value) for s in self.examples)
-        if self.examples:
-            lines += ["", f"by example of the batch ({len(self.examples)} rows, largest first)"]
-            shown = self.examples[:_SHOWN]
-            for s in shown:
-                what = f"  {s.label} read as {s.read_as}" if s.label else ""
-                part = f"{abs(s.value) / gross:6.1%}" if gross else ""
-                lines.append(f"  row {s.row:>7,}  {s.value:+.6e}  {part}{what}")
-            rest = self.examples[_SHOWN:]
-            if rest:
-                lines.append(f"  {len(rest):,} others  {sum(s.value for s in rest):+.6e}")
-        if self.earlier:
-            lines += ["", "the carried momentum, by example of earlier steps (largest first)"]
-            for e in self.earlier[:_SHOWN]:
+        pulling = [s for s in self.examples if s.value]
+        if pulling:
+            gross = sum(abs(s.value) for s in pulling)
+            of = f"{len(pulling)} of the {len(self.examples)} rows of the batch pull at it"
+            lines += ["", f"by example: {of}"]
+            for s in pulling[:_SHOWN]:
+                what = f"   {s.label} read as {s.read_as}" if s.label else ""
+                lines.append(f"  row {s.row:>7,}  {s.value:+.6e}  {abs(s.value) / gross:6.1%}{what}")
+            lines += _rest([s.value for s in pulling])
+        moved = [e for e in self.earlier if e.value]
+        if moved:
+            lines += ["", "the carried momentum, by example of earlier steps"]
+            for e in moved[:_SHOWN]:
                 lines.append(f"  step {e.step:>7,}  row {e.row:>7,}  {e.value:+.6e}")
-            rest_value = sum(e.value for e in self.earlier[_SHOWN:])
-            lines.append(f"  {max(0, len(self.earlier) - _SHOWN):,} others  {rest_value:+.6e}")
-            lines.append(f"  from before that   {self.earlier_rest:+.6e}")
+            lines += _rest([e.value for e in moved])
+            lines.append(f"  from still earlier steps  {self.earlier_rest:+.6e}")
         verdict = "adds up" if abs(self.rounding) <= self.bound else "DOES NOT ADD UP"
         second = "agrees" if self.second_route <= self.second_route_bound else "DISAGREES"
         lines += [
@@ -137,6 +137,12 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _rest(values: list[float]) -> list[str]:
+    """A line for what a table leaves out."""
+    left = values[_SHOWN:]
+    return [f"  {len(left):,} others  {sum(left):+.6e}"] if left else []
 
 
 def _table(rows: list[tuple[str, float]], total: float) -> list[str]:

@@ -66,6 +66,7 @@ def backward(
     >>> x, W = data("x", "f64[B,3]"), parameter("W", "f64[3,2]")
     >>> step = backward(Graph({"C": Sum()((x @ W).named("z"))}), "C", ["W"], names={"z": "δ"})
     >>> print(step.text(prelude=False, section="backward"))
+    B = x.shape[0]
     δ  = broadcast_to(float64(1), (B, 2))  # f64[B,2]
     dW = x.T @ δ                           # f64[3,2]
     """

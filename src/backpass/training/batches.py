@@ -35,24 +35,29 @@ class Batches:
     order: Order = None
 
     @cached_property
+    def _each(self) -> int:
+        """Steps of an epoch, where all epochs have the same number; else 0."""
+        same = self.order is None or isinstance(self.order, str)
+        return len(batch_starts(self.rows, self.batch)) - 1 if same else 0
+
+    @cached_property
     def _first(self) -> Indices:
-        """The first step of each epoch (counted from 0), and at the end the number of steps."""
-        if self.order is None or isinstance(self.order, str):
-            each = len(batch_starts(self.rows, self.batch)) - 1
-            return np.arange(self.epochs + 1, dtype=np.int64) * each
+        """For a given order: the first step of each epoch, and at the end the number of steps."""
         sizes = [len(batch_starts(len(self.epoch(e)), self.batch)) - 1 for e in range(self.epochs)]
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     @property
     def steps(self) -> int:
-        return int(self._first[-1])
+        return self.first_step(self.epochs)
 
     def first_step(self, epoch: int) -> int:
         """The first step of an epoch, both counted from 0."""
-        return int(self._first[epoch])
+        return epoch * self._each if self._each else int(self._first[epoch])
 
     def epoch_of(self, step: int) -> int:
         """The epoch (counted from 0) that a step (counted from 0) belongs to."""
+        if self._each:
+            return step // self._each
         return int(np.searchsorted(self._first, step, side="right") - 1)
 
     def epoch(self, epoch: int) -> Indices:
