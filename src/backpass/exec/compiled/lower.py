@@ -308,7 +308,8 @@ class _Lowering:
         m, k, n = a.shape[0], a.shape[1], b.shape[1]
         m_, n_, k_ = variable(m), variable(n), variable(k)
         one, zero = self.constant(1.0), self.constant(0.0)
-        if prefers_blas(bind_dim(m, self.sizes), bind_dim(n, self.sizes), bind_dim(k, self.sizes), self.dtype):
+        rows, columns, depth = (bind_dim(d, self.sizes) for d in (m, n, k))
+        if prefers_blas(rows, columns, depth, self.dtype):
             # BLAS thinks in columns, so it is told the transposes of everything, in the other order.
             shape = f"{b_turned:d}, {a_turned:d}, {n_}, {m_}, {k_}"
             given = f"{b_buffer}, {k_ if b_turned else n_}, {a_buffer}, {m_ if a_turned else k_}"
