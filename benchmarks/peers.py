@@ -15,9 +15,8 @@ rtol 1e-3 (later, float32 rounding grows: the costs at the end are printed).
 - NumPy: written by hand for these two nets, in place, without temporaries in the large arrays; one BLAS
   thread.
 - PyTorch: eager, `nn.Sequential`, `F.cross_entropy`, `optim.SGD`; the best of one and two threads, plain and
-  fused optimiser (a variant over twice as slow as another in the worst of three trials of 300 steps is dropped, which
-  happens to two threads where other programs want the processor). The cost is
-  not read.
+  fused optimiser. A variant over twice as slow as another in the worst of three trials of 300 steps is
+  dropped, which happens to two threads where other programs want the processor. The cost is not read.
 - JAX: all steps in one jitted call, `lax.scan` over steps, rows gathered inside, costs returned; its own
   threads.
 """
@@ -321,6 +320,14 @@ def has(package: str) -> bool:
     return True
 
 
+def load_average() -> str:
+    """How busy the machine was with other programs before the first round."""
+    try:
+        return f"Load average at the start: {os.getloadavg()[0]:.1f} (0 is a quiet machine)."
+    except (AttributeError, OSError):
+        return ""
+
+
 def table(jobs: list[Job], steps: int) -> list[str]:
     lines = [
         "| | µs a step, median | least to most | times backpass | least to most |",
@@ -359,7 +366,7 @@ def report(rounds: int) -> list[str]:
     versions = ", ".join(f"{p} {version(p)}" if has(p) else f"{p} not installed" for p in packages)
     missing = [p for p in ("torch", "jax") if not has(p)]
     lines = [
-        f"Machine: {cpu_name()}, {os.cpu_count()} cores; {date.today().isoformat()}.",
+        f"Machine: {cpu_name()}, {os.cpu_count()} cores; {date.today().isoformat()}. {load_average()}",
         f"Versions: backpass {bp.__version__}, {versions}; BLAS of backpass: {blas_name('compiled')}, "
         f"of NumPy: {blas_name('reference')}.",
         f"Data: {DATA[0]}, 60,000 rows. {rounds} interleaved rounds after two calls to warm up.",

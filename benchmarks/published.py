@@ -157,8 +157,8 @@ def main() -> None:
     if not equal.all():
         print(f"  first epoch that differs (from 0): {int(np.argmin(equal))}")
     print(f"  largest cost difference: {ours.gap(theirs):.2g}")
-    print(f"  last epoch: test {ours.test_right[-1]}, cost {ours.test_cost[-1]!r}")
-    print(f"              train {ours.train_right[-1]}, cost {ours.train_cost[-1]!r}")
+    print(f"  last epoch: test {ours.test_right[-1]}, cost {float(ours.test_cost[-1])!r}")
+    print(f"              train {ours.train_right[-1]}, cost {float(ours.train_cost[-1])!r}")
     print(f"  seconds, training and {2 * options.epochs} evaluations: {seconds:.1f}")
     sys.exit(0 if equal.all() and ours.gap(theirs) < 1e-10 else 1)
 

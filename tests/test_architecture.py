@@ -37,7 +37,7 @@ HOMES = {
     "jax": ("exec/xla/",),
     "rich": ("cli/",),
     "cyclopts": ("cli/",),
-    "autograd": ("testing.py",),
+    "autograd": ("testing/",),
 }
 
 

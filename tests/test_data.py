@@ -34,7 +34,7 @@ from backpass.data import (
 )
 from backpass.errors import DataError, UsageError
 
-readers = importlib.import_module("backpass.data.readers")
+formats = importlib.import_module("backpass.data.formats")
 REPO = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("BACKPASS_DATA", REPO.parent / "shared" / "data"))
 
@@ -180,14 +180,14 @@ def test_idx_packed_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         says(error, "train-images", *words)
     # A true bomb: the header is honest, and it is the budget that stops it before memory is given.
     bomb = gzip.compress(idx(np.zeros((1000, 40, 50), dtype=np.uint8)))
-    monkeypatch.setattr(readers, "budget", lambda: 1_000_000)
-    monkeypatch.setattr(readers, "_fill", only_headers)
+    monkeypatch.setattr(formats, "budget", lambda: 1_000_000)
+    monkeypatch.setattr(formats, "_fill", only_headers)
     with pytest.raises(DataError) as error:
         load(idx_folder(tmp_path / "f", packed=True, images=bomb))
     says(error, "1000 x 40 x 50", "2,000,016 bytes", "limit on this machine is 1,000,000")
 
 
-real_fill = readers._fill
+real_fill = formats._fill
 
 
 def only_headers(stream: Any, count: int, what: str) -> np.ndarray:
@@ -373,13 +373,13 @@ def test_npz_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     # The archive's own count is believed only to refuse, and before zipfile makes an object of each entry.
     zipped(file, {f"a{i}.npy": b"" for i in range(20)})
-    monkeypatch.setattr(readers, "MAX_MEMBERS", 19)
-    monkeypatch.setattr(readers.zipfile, "ZipFile", None)
+    monkeypatch.setattr(formats, "MAX_MEMBERS", 19)
+    monkeypatch.setattr(formats.zipfile, "ZipFile", None)
     refused("more than 19 members")
 
 
 def test_npz_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "_fill", only_headers)
+    monkeypatch.setattr(formats, "_fill", only_headers)
     file = tmp_path / "bomb.npz"
     np.savez_compressed(file, X=np.zeros((2200, 1000)), y=np.zeros(2200))
     assert file.stat().st_size < 50_000
@@ -387,7 +387,7 @@ def test_npz_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load(file)
     says(error, "17,600,128 bytes", "200-fold", "zip bomb", "not compressed")
     np.savez(file, X=np.zeros((500, 100)), y=np.zeros(500))
-    monkeypatch.setattr(readers, "budget", lambda: 400_000)
+    monkeypatch.setattr(formats, "budget", lambda: 400_000)
     with pytest.raises(DataError) as error:
         load(file)
     says(error, "404,", "limit on this machine is 400,000", "part of the data")
@@ -575,7 +575,7 @@ def test_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> int:  # by hand, because root may read everything
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(readers.os, "open", refuse)
+    monkeypatch.setattr(formats.os, "open", refuse)
     with pytest.raises(DataError) as error:
         load(file)
     says(error, str(file), "permission denied", "chmod u+r")
@@ -584,14 +584,14 @@ def test_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "d.npz"
     np.savez(file, X=X4, y=Y4)
-    real = readers._npy
+    real = formats.read_npy
 
     def slow(*args: Any) -> Any:
         with file.open("ab") as more:
             more.write(b"x")
         return real(*args)
 
-    monkeypatch.setattr(readers, "_npy", slow)
+    monkeypatch.setattr(formats, "read_npy", slow)
     with pytest.raises(DataError) as error:
         load(file)
     says(error, "changed while it was read")

@@ -16,15 +16,17 @@ from backpass.errors import UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
 from backpass.nn import Dense, Network, default_loss
-from backpass.run import Rows, Run, entered, parts_of, write_end, write_start
+from backpass.run import Run
 from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.loop import Progress, train_steps
 from backpass.training.optimisers import SGD
 from backpass.training.record import Record, checkpoint_spacing
+from backpass.training.rows import Rows, entered, parts_of
 from backpass.training.settings import DataSettings, Machine, Settings
 from backpass.training.step import step_graph
+from backpass.training.store import write_end, write_start
 
 Held = float | tuple[Any, Any] | None
 Data = tuple[Any, Any] | Dataset | str
@@ -148,7 +150,7 @@ def train(
             rows=len(train_part),
             image_shape=dataset.image_shape,
         ),
-        machine=Machine(versions(), cpu_name(), blas_name(loop.name), getattr(loop, "threads", 0)),
+        machine=Machine(versions(), cpu_name(), blas_name(loop.name), loop.threads),
     )
     start = network.initial(features, seed, dtype)
     for name, node in step.inputs_of_kind("state").items():

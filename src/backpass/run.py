@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,27 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backpass.data import Dataset, as_rows, from_arrays, scaled, split
-from backpass.data import load as load_data
-from backpass.data.split import Order
-from backpass.errors import DataError, RecordError, ShapeError
+from backpass.data import Dataset, as_rows, from_arrays, scaled
+from backpass.errors import DataError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import Graph
-from backpass.nn import Network
-from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
-from backpass.training.optimisers import SGD
 from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
-from backpass.training.settings import RunFile, Settings
+from backpass.training.rows import Rows
+from backpass.training.settings import Settings
+from backpass.training.store import read_record, write_end, write_start
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
-
-#: Training rows that came as arrays are kept in the run folder up to this size.
-_KEPT_BYTES = 256_000_000
 
 
 class Run:
@@ -149,9 +142,11 @@ class Run:
     @cached_property
     def replay(self) -> Replay:
         """Replay of the record by the executor of the run."""
-        loop = self._loop or executor_named(self.settings.executor).compile_loop(
-            self.graph, self.rows.arrays, self.settings.batch
-        )
+        loop = self._loop
+        if loop is None:
+            executor = executor_named(self.settings.executor)
+            loop = executor.compile_loop(self.graph, self.rows.arrays, self.settings.batch)
+            loop.threads = max(1, self.settings.machine.threads)  # as the run had it: it can decide bits
         return Replay(self.record, loop, self.rows.arrays)
 
     def at(self, step: int) -> Visit:
@@ -227,92 +222,6 @@ class Visit(Moment):
         return f"<step {self.step:,} of {self.run.steps:,}: {', '.join(self.keys())}>"
 
 
-class Rows:
-    """The training rows as the network sees them, and their numbers in the data set."""
-
-    def __init__(self, arrays: Mapping[str, Array], numbers: NDArray[np.int64]) -> None:
-        self.arrays, self.numbers = dict(arrays), numbers
-
-    @classmethod
-    def of(cls, dataset: Dataset, part: NDArray[np.int64], dtype: str, outputs: int) -> Rows:
-        """Some rows of a data set, scaled and encoded for a network with so many outputs."""
-        x, t = entered(dataset, dtype, outputs)
-        return cls({"x": np.ascontiguousarray(x[part]), "t": np.ascontiguousarray(t[part])}, part)
-
-    @classmethod
-    def again(cls, settings: Settings, path: Path | None) -> Rows:
-        """Read the training rows of a loaded run."""
-        where = settings.data
-        kept = RunFolder(path).read_arrays("rows") if path is not None else None
-        if kept is not None:
-            try:
-                return cls({"x": kept["x"], "t": kept["t"]}, kept["numbers"])
-            except KeyError as missing:
-                raise RecordError(f"{path}: rows.safetensors lacks {missing}") from None
-        if not where.source:
-            raise RecordError(
-                f"the training rows of this run came as arrays and were not kept with it (over "
-                f"{_KEPT_BYTES // 10**6} MB). Give them: backpass.load(path, data=(X, y))"
-            )
-        return cls.matching(load_data(where.source), settings)
-
-    @classmethod
-    def matching(cls, dataset: Dataset, settings: Settings) -> Rows:
-        """The training rows of a run from its data set, which must be the very same."""
-        where = settings.data
-        if dataset.fingerprint() != where.fingerprint:
-            raise RecordError(
-                f"the data of this run have changed: {where.source or where.name} is not what it was "
-                "trained on, so its steps cannot be computed again"
-            )
-        train, _, _ = parts_of(dataset, where.validation, where.test, settings.seed)
-        return cls.of(dataset, train, settings.dtype, int(settings.layers[-1]["units"]))
-
-
-def entered(dataset: Dataset, dtype: str, outputs: int) -> tuple[Array, Array]:
-    """What enters the network: scaled rows, and targets with one column an output."""
-    kind = np.float32 if dtype == "f32" else np.float64
-    x, t = dataset.inputs(kind), dataset.targets(kind)
-    if outputs == 1 and t.shape[1] == 2 and dataset.task == "classification":
-        t = np.ascontiguousarray(t[:, 1:])  # one output for two classes: is it the second?
-    if t.shape[1] != outputs:
-        classes = dataset.task == "classification"
-        what = f"{len(dataset.classes)} classes" if classes else f"{t.shape[1]} targets"
-        raise ShapeError(
-            f"the data have {what}, but the last layer has {outputs} units\n"
-            f"  Write Dense({t.shape[1]}, ...) as the last layer."
-        )
-    return x, t
-
-
-def parts_of(
-    dataset: Dataset, validation: float, test: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of each part, as numbered in the data set."""
-    labels = dataset.codes() if dataset.task == "classification" else len(dataset)
-    return split(labels, validation, test, seed=seed)
-
-
-def write_start(folder: RunFolder, record: Record, rows: Rows | None) -> None:
-    """Write what fixes the run: settings, program, and the rows and order if nothing else can give them."""
-    folder.begin(record.settings, record.step)
-    if not record.settings.data.source and rows is not None:
-        size = sum(array.nbytes for array in rows.arrays.values())
-        if size <= _KEPT_BYTES:
-            folder.arrays("rows", rows.arrays | {"numbers": rows.numbers})
-    if record.settings.order == "explicit":
-        batches = record.batches
-        folder.arrays("order", {f"{e:06d}": batches.epoch(e) for e in range(batches.epochs)})
-
-
-def write_end(folder: RunFolder, record: Record) -> None:
-    """Write the last weights, the remaining costs and the outcome."""
-    folder.arrays("weights", record.last())
-    folder.costs(record.costs, final=True)
-    folder.outcome(record.settings, record.outcome)
-    folder.close()
-
-
 def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = None) -> Run:
     """Read a run folder.
 
@@ -330,69 +239,9 @@ def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = 
         The folder is not there, torn, newer than this version, or not a run.
     """
     folder = RunFolder(path)
-    file, step = folder.read()
-    settings = file.settings
-    check_program(step, settings, folder.path)
-    checkpoints = folder.read_checkpoints(step)
-    record = Record(
-        settings, step, _batches(settings, folder), checkpoints, [folder.read_costs()], file.outcome
-    )
-    _complete(record, file, folder)
+    record = read_record(folder)
     rows = None
     if data is not None:
         dataset = data if isinstance(data, Dataset) else from_arrays(*data)
-        rows = Rows.matching(dataset, settings)
+        rows = Rows.matching(dataset, record.settings)
     return Run(record, rows, folder.path)
-
-
-def check_program(step: Graph, settings: Settings, path: Path) -> None:
-    """The program must be one of a training with these settings."""
-    last = len(settings.layers)
-    try:
-        Network.from_description(settings.layers)
-        numbers = SGD.from_description(settings.optimiser).numbers
-        x, prediction = step["x"], step[f"a{last}"]
-        fits = (
-            x.shape == ("B", settings.in_features)
-            and prediction.shape == ("B", settings.layers[-1]["units"])
-            and step["C"].shape == ()
-            and step["loss"].shape == ("B",)
-            and step["t"].shape == prediction.shape
-            and x.dtype == settings.dtype
-            and numbers.keys() == step.inputs_of_kind("number").keys()
-        )
-    except Exception as error:  # anything that a changed file can cause
-        raise RecordError(f"{path}: the program is not that of a training: {error}") from None
-    if not fits:
-        raise RecordError(f"{path}: graph.json and run.json do not belong together")
-
-
-def _batches(settings: Settings, folder: RunFolder) -> Batches:
-    order: Order = None
-    if settings.order == "sequential":
-        order = "sequential"
-    elif settings.order == "explicit":
-        kept = folder.read_arrays("order")
-        if kept is None:
-            raise RecordError(f"{folder.path}: order.safetensors, the order of rows, is not there")
-        epochs = [kept[name] for name in sorted(kept)]
-
-        def given(epoch: int) -> NDArray[np.int64]:
-            return epochs[epoch].astype(np.int64)
-
-        order = given
-    return Batches(settings.data.rows, settings.batch, settings.epochs, settings.seed, order)
-
-
-def _complete(record: Record, file: RunFile, folder: RunFolder) -> None:
-    """Settle how far a run came that was killed: to its last checkpoint."""
-    outcome, costs = file.outcome, record.costs[0]
-    last = max(record.checkpoints)
-    if outcome.status == "running":
-        outcome.steps = last
-        outcome.message = f"stopped from outside; the last whole state is that after step {last:,}"
-    elif last != outcome.steps:
-        # Checkpoints are written before the outcome: a later one is missing or torn.
-        outcome.message = f"the state after step {outcome.steps:,} is torn; the last whole one is of {last:,}"
-        outcome.steps = last
-    record.costs = [costs[: outcome.steps]]

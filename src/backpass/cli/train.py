@@ -146,7 +146,7 @@ def train(
 
 def _parts(dataset: Dataset, validation: float, test: float | None, seed: int) -> dict[str, Any]:
     """The labels or quantities of each part."""
-    from backpass.run import parts_of
+    from backpass.training.rows import parts_of
 
     numbers = parts_of(dataset, validation, test or 0.0, seed)
     parts = {

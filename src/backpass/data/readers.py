@@ -1,50 +1,28 @@
-"""Files become Datasets. Every size that a file claims is checked before memory is given to it.
-
-Nothing here unpickles: of ``.npy`` and ``.npz`` only plain numbers and text are read, by a reader that
-allocates no more than the file can hold and no more than a budget.
-"""
+"""Names and paths become Datasets, or rows. The files themselves are read by `backpass.data.formats`."""
 
 from __future__ import annotations
 
 import difflib
-import gzip
-import math
 import os
 import re
 import stat
-import struct
-import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from backpass.data.dataset import Array, Dataset
+from backpass.data.formats import open_file, read_idx, read_npy, read_npz
 from backpass.data.prepare import as_rows, build
 from backpass.errors import DataError, UsageError, nearest
 
 BUNDLED = ("digits",)
 """Names that `load` takes besides paths."""
 
-MAX_MEMBERS = 10_000
-MAX_RATIO = 200
-SMALL = 16 * 2**20
-"""Bytes that a member may always unpack to: one-hot labels shrink more than 200-fold and hurt nobody."""
-DEFLATE_MOST = 1032
-"""The most bytes that deflate can make of one (zlib's technical details)."""
-
 _X, _Y = ("X", "x", "inputs", "X_train", "x_train"), ("y", "Y", "t", "labels", "targets", "y_train")
 _X_TEST, _Y_TEST = ("X_test", "x_test"), ("y_test", "t_test")
 _FORMS = "a bundled name (digits), an .npz file with X and y, or a folder with the four MNIST IDX files"
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".sav")
-_TORN = (
-    zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, gzip.BadGzipFile, EOFError, NotImplementedError,
-    RuntimeError, struct.error, ValueError, OverflowError,
-)  # fmt: skip
 
 
 def load(spec: str | os.PathLike[str]) -> Dataset:
@@ -82,7 +60,7 @@ def load(spec: str | os.PathLike[str]) -> Dataset:
         return _idx_folder(path)
     form = _form(path)
     if form == "npz":
-        arrays = _npz(path)
+        arrays = read_npz(path)
         x, y = _pick(arrays, _X, "X", path), _pick(arrays, _Y, "y", path)
         test = None
         if any(key in arrays for key in (*_X_TEST, *_Y_TEST)):
@@ -131,15 +109,15 @@ def load_rows(path: str | os.PathLike[str]) -> Array:
         image = files.get("test images") or files.get("training images")
         if image is None:
             raise DataError(f"{where} has labels but no images: {_ROLES['test images'][0]} is not there.")
-        value = _idx(image, 3)
+        value = read_idx(image, 3)
     elif (form := _form(where)) == "npy":
-        with _open(where) as (file, size):
-            value = _npy(file, size, str(where))
+        with open_file(where) as (file, size):
+            value = read_npy(file, size, str(where))
     elif form == "npz":
-        arrays = _npz(where)
+        arrays = read_npz(where)
         value = next(iter(arrays.values())) if len(arrays) == 1 else _pick(arrays, _X, "X", where)
     else:
-        value = _idx(where, 3)
+        value = read_idx(where, 3)
     with _named(where):
         return as_rows(value, copy=False)[0]
 
@@ -161,23 +139,20 @@ def _named(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {error}") from None
 
 
-# --------------------------------------------------------------------------------------------------- files
-
-
-def budget() -> int:
-    """The most bytes that one file may become in memory: a quarter of this machine's, at most 4 GiB."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no sysconf on this system
-        memory = 16 * 2**30
-    return int(min(memory // 4, 4 * 2**30))
-
-
-def _too_large(what: str, size: int) -> DataError:
-    return DataError(
-        f"{what} would take {size:,} bytes of memory, and the limit on this machine is {budget():,} "
-        "(a quarter of the memory, at most 4 GiB).\n  Give a part of the data, or a smaller dtype."
+def _pick(arrays: dict[str, Any], names: tuple[str, ...], what: str, path: Path) -> Array:
+    found = [name for name in names if name in arrays]
+    if len(found) == 1:
+        array: Array = arrays[found[0]]
+        return array
+    if found:
+        raise DataError(f"{path} has {' and '.join(found)}: which of them is {what}? Keep one.")
+    raise DataError(
+        f"{path} has no {what}. {nearest(what, arrays)}\n"
+        f"  Save it under one of these names: {', '.join(names)}, e.g. numpy.savez(file, X=X, y=y)."
     )
+
+
+# --------------------------------------------------------------------------------------------------- files
 
 
 def _path(spec: object) -> Path:
@@ -223,37 +198,9 @@ def _kind(path: Path) -> str:
     return "folder" if stat.S_ISDIR(os.stat(path).st_mode) else "file"
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[IO[bytes], int]]:
-    """An ordinary file and its size. A pipe never gets as far as a read that could hang."""
-    try:
-        for mode, word in (
-            (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISDIR, "a folder"),
-            (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"),
-        ):  # fmt: skip
-            if mode(os.stat(path).st_mode):
-                raise DataError(f"{path} is {word}, not a file: write the data to a file first.")
-        # O_NONBLOCK: if a pipe has taken the file's place since the look above, opening it does not wait.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise DataError(f"{path} is not an ordinary file: write the data to a file first.")
-            if before.st_size == 0:
-                raise DataError(f"{path} is empty (0 bytes). Was its download or its writing cut short?")
-            yield file, before.st_size
-            after = os.fstat(file.fileno())
-            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise DataError(f"{path} changed while it was read: try again when it is written.")
-    except PermissionError:
-        raise DataError(f"{path} may not be read: permission denied. Try: chmod u+r {path}") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
 def _form(path: Path) -> str:
     """ "npz", "npy" or "idx", by the first bytes: names lie more often than these."""
-    with _open(path) as (file, _):
+    with open_file(path) as (file, _):
         head = file.read(8)
     if path.suffix.lower() in _PICKLES:
         raise DataError(
@@ -272,19 +219,6 @@ def _form(path: Path) -> str:
         f"{path} is of no kind that backpass reads. Give {_FORMS}.\n"
         "  A table you can read yourself, e.g. with numpy.genfromtxt, and give to from_arrays(X, y)."
     )
-
-
-def _fill(stream: IO[bytes], count: int, what: str) -> Array:
-    """Exactly `count` bytes of the stream."""
-    out = np.empty(count, dtype=np.uint8)
-    view, have = out.data, 0
-    while have < count:
-        piece = stream.read(min(2**20, count - have))
-        if not piece:
-            raise DataError(f"{what} is torn: it ends after {have:,} of {count:,} bytes. Get it again.")
-        view[have : have + len(piece)] = piece
-        have += len(piece)
-    return out
 
 
 # ----------------------------------------------------------------------------------------------------- IDX
@@ -325,7 +259,7 @@ def _idx_folder(folder: Path) -> Dataset:
         raise DataError(
             f"the folder {folder} has no {' and no '.join(missing)}, plain or .gz. Put it beside the others."
         )
-    arrays = {role: _idx(files[role], dims) for role, (_, dims) in _ROLES.items()}
+    arrays = {role: read_idx(files[role], dims) for role, (_, dims) in _ROLES.items()}
     for part in ("training", "test"):
         images, labels = arrays[f"{part} images"], arrays[f"{part} labels"]
         if len(images) != len(labels):
@@ -338,177 +272,3 @@ def _idx_folder(folder: Path) -> Dataset:
             arrays["training images"], arrays["training labels"], folder.name,
             test=(arrays["test images"], arrays["test labels"]), source=str(folder), copy=False,
         )  # fmt: skip
-
-
-def _idx(path: Path, dims: int) -> Array:
-    """One IDX file of bytes: two zeros, the type, the number of dimensions, the sizes, the values."""
-    with _open(path) as (file, size):
-        packed = file.read(2) == b"\x1f\x8b"  # by content: browsers unpack .gz and keep the name
-        file.seek(0)
-        stream: IO[bytes] = gzip.GzipFile(fileobj=file, mode="rb") if packed else file  # type: ignore[assignment]
-        try:
-            shape = _idx_shape(stream, dims, path, size, packed)
-            values = _fill(stream, math.prod(shape), str(path))
-            if stream.read(1):
-                says = " x ".join(map(str, shape))
-                raise DataError(f"{path} has more bytes than the {says} of its header. Get it again.")
-        except DataError:
-            raise
-        except _TORN as error:
-            raise DataError(f"{path} is torn ({error}). Get it again.") from None
-    return values.reshape(shape)
-
-
-def _idx_shape(stream: IO[bytes], dims: int, path: Path, size: int, packed: bool) -> tuple[int, ...]:
-    """The sizes in an IDX header, once the file can hold them and this machine too."""
-    head = _fill(stream, 4, str(path)).tobytes()
-    if head[:2] != b"\0\0":
-        raise DataError(f"{path} is not an IDX file: it begins with {head!r}, not with two zeros.")
-    if head[2] != 8 or head[3] != dims:
-        kind = "images" if dims == 3 else "labels"
-        raise DataError(
-            f"{path} should hold {kind}: bytes (type 8) in {dims} dimension{'s' if dims > 1 else ''}. "
-            f"Its header says type {head[2]} in {head[3]}.\n  Were the files mixed up?"
-        )
-    shape = struct.unpack(f">{dims}I", _fill(stream, 4 * dims, str(path)).tobytes())
-    says, need = " x ".join(map(str, shape)), math.prod(shape) + 4 + 4 * dims
-    if need > DEFLATE_MOST * size if packed else need != size:
-        cannot = ", packed, which cannot hold so many" if packed else ""
-        raise DataError(
-            f"{path}: its header says {says}, which is {need:,} bytes, and the file has {size:,}{cannot}.\n"
-            "  It is torn or not what it says. Get it again."
-        )
-    if need > budget():
-        raise _too_large(f"{path} ({says})", need)
-    return shape
-
-
-# --------------------------------------------------------------------------------------------- npy and npz
-
-
-def _npz(path: Path) -> dict[str, Array]:
-    """The arrays of an ``.npz``; all that is to be said against the archive is said before it is unpacked."""
-    with _open(path) as (file, size):
-        try:
-            _directory(file, size, path)
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                _members(members, path)
-                arrays = {}
-                for info in members:
-                    with archive.open(info) as stream:
-                        key = info.filename.removesuffix(".npy")
-                        arrays[key] = _npy(
-                            stream, info.file_size, f"{key} in {path}"
-                        )  # all read: CRC checked
-        except DataError:
-            raise
-        except _TORN as error:
-            raise DataError(f"{path} is torn, or not an .npz file ({error}). Save it again.") from None
-    if not arrays:
-        raise DataError(f"{path} holds no arrays. Save them with numpy.savez(file, X=X, y=y).")
-    return arrays
-
-
-def _directory(file: IO[bytes], size: int, path: Path) -> None:
-    """Look at the archive's own table of contents before zipfile makes an object of each entry."""
-    file.seek(max(0, size - 22 - 65_535))
-    tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or at + 22 > len(tail):
-        raise DataError(f"{path} is torn: the end of the archive is missing. Get it or save it again.")
-    count, length = struct.unpack("<HL", tail[at + 10 : at + 16])
-    if b"PK\6\7" in tail[max(0, at - 20) : at] or count > MAX_MEMBERS or length > 400 * MAX_MEMBERS:
-        raise DataError(f"{path} has more than {MAX_MEMBERS:,} members, or 4 GiB: give a smaller file.")
-    file.seek(0)
-
-
-def _members(members: list[zipfile.ZipInfo], path: Path) -> None:
-    if len(members) > MAX_MEMBERS:
-        raise DataError(f"{path} has {len(members):,} members; the limit is {MAX_MEMBERS:,}.")
-    seen: set[str] = set()
-    for info in members:
-        name = info.filename
-        if not re.fullmatch(r"[A-Za-z0-9_ ()\[\]-][A-Za-z0-9_. ()\[\]-]*\.npy", name):
-            raise DataError(
-                f"{path} has a member named {name!r}, which is no plain array name. "
-                "Save arrays only, with numpy.savez(file, X=X, y=y)."
-            )
-        if name in seen:
-            raise DataError(f"{path} has two members named {name!r}: which is meant cannot be told.")
-        seen.add(name)
-        if info.flag_bits & 1:
-            raise DataError(f"{path}: {name} is encrypted. Save it without a password.")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise DataError(f"{path}: {name} is packed as numpy never does. Save it with numpy.savez.")
-        if info.file_size > SMALL and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-            raise DataError(
-                f"{path}: {name} would unpack from {info.compress_size:,} to {info.file_size:,} bytes, more "
-                f"than {MAX_RATIO}-fold, as a zip bomb does.\n"
-                "  If it is yours, save it with numpy.savez (not compressed)."
-            )
-    total = sum(info.file_size for info in members)
-    if total > budget():
-        raise _too_large(str(path), total)
-
-
-def _npy(stream: IO[bytes], size: int, what: str) -> Array:
-    """One array of `size` bytes, header included. Never unpickles."""
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read is None:
-            raise DataError(f"{what} is in .npy version {version}; plain numbers are written in 1.0 or 2.0.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # headers of Python 2, with 10L for 10
-            shape, fortran, dtype = read(stream)
-    except DataError:
-        raise
-    except (MemoryError, RecursionError, Exception) as error:  # the header is Python text from a stranger
-        reason = str(error).partition("\n")[0][:200]
-        raise DataError(f"{what} is torn, or not a .npy array ({reason}). Save it again.") from None
-    if dtype.hasobject:
-        raise DataError(
-            f"{what} holds Python objects (dtype {str(dtype)[:100]}): only pickle reads them, which can run "
-            "any code, so backpass never does.\n"
-            "  Save it as numbers or text, e.g. numpy.asarray(values, dtype='float32')."
-        )
-    if dtype.names is None and dtype.subdtype is None and dtype.kind in "cMm":
-        as_rows(np.empty((1, 1), dtype), what=what)  # refuses, in the words used for arrays
-    if dtype.kind not in "biufUS" or dtype.itemsize == 0 or dtype.subdtype is not None:
-        raise DataError(f"{what} has the dtype {str(dtype)[:100]}: save plain numbers or text.")
-    start = stream.tell()
-    count = math.prod(shape)  # of Python's integers: it cannot overflow
-    if min(shape, default=0) < 0 or len(shape) > 4 or start + count * dtype.itemsize != size:
-        says = " x ".join(map(str, shape)) if shape else "a single value"
-        raise DataError(
-            f"{what}: its header says {says[:200]} of {dtype}, which is {count * dtype.itemsize:,} bytes, "
-            f"and there are {size - start:,}.\n  It is torn or not what it says. Get it or save it again."
-        )
-    if count == 0:
-        raise DataError(f"{what} is empty: its shape is {' x '.join(map(str, shape))[:200]}.")
-    if size > budget():
-        raise _too_large(what, size)
-    raw = _fill(stream, size - start, what)
-    if dtype.kind == "U":
-        points = raw.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder))
-        if ((points > 0x10FFFF) | ((points >= 0xD800) & (points < 0xE000))).any():
-            raise DataError(f"{what} holds text that is not Unicode: it is damaged. Save it again.")
-    array: Array = (raw != 0) if dtype.kind == "b" else raw.view(dtype)
-    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
-
-
-def _pick(arrays: dict[str, Any], names: tuple[str, ...], what: str, path: Path) -> Array:
-    found = [name for name in names if name in arrays]
-    if len(found) == 1:
-        array: Array = arrays[found[0]]
-        return array
-    if found:
-        raise DataError(f"{path} has {' and '.join(found)}: which of them is {what}? Keep one.")
-    raise DataError(
-        f"{path} has no {what}. {nearest(what, arrays)}\n"
-        f"  Save it under one of these names: {', '.join(names)}, e.g. numpy.savez(file, X=X, y=y)."
-    )

@@ -42,6 +42,7 @@ class Loop(Protocol):
     """
 
     name: str  #: of the executor
+    threads: int  #: of BLAS, fixed by the sizes
 
     def load(self, carry: Mapping[str, Array]) -> None:
         """Set the carried values (weights, velocities)."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from backpass.exec.base import Array, Chunk
+from backpass.exec.threads import blas_threads, threads_for
 from backpass.ir import Graph, Node
 from backpass.ir.interpret import interpret
 from backpass.ir.types import dims_of
@@ -23,7 +24,7 @@ class Reference:
     def compile_loop(
         self, step: Graph, data: Mapping[str, Array], batch: int, watch: str = "C"
     ) -> ReferenceLoop:
-        return ReferenceLoop(step, data, watch)
+        return ReferenceLoop(step, data, batch, watch)
 
 
 class ReferenceFunction:
@@ -48,8 +49,11 @@ class ReferenceLoop:
 
     name = "reference"
 
-    def __init__(self, step: Graph, data: Mapping[str, Array], watch: str) -> None:
+    def __init__(self, step: Graph, data: Mapping[str, Array], batch: int, watch: str) -> None:
         self.step, self.data, self.watch = step, data, watch
+        first = [n.shape[0] for n in step.inputs_of_kind("data").values() if n.shape]
+        dims = {d: batch for d in first if isinstance(d, str)}
+        self.threads = threads_for(step, dims) if step.dims <= dims.keys() else 1
         self.function = ReferenceFunction(step)
         self.carry: dict[str, Array] = {}
         self.values: dict[Node, Array] = {}
@@ -62,6 +66,10 @@ class ReferenceLoop:
         return {name: array.copy() for name, array in self.carry.items()}
 
     def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+        with blas_threads(self.threads):
+            return self._run(order, starts, numbers)
+
+    def _run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
         kinds = {name: n.array_type.numpy_dtype for name, n in self.step.inputs_of_kind("number").items()}
         watched = []
         for s in range(len(starts) - 1):

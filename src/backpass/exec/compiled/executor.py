@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,12 +17,10 @@ from backpass.errors import NotLowered
 from backpass.exec.base import Array, Chunk
 from backpass.exec.compiled.lower import Lowered, lower
 from backpass.exec.machine import cpu_name, versions
+from backpass.exec.threads import blas_threads, threads_for
 from backpass.ir import ArrayType, Graph, Node
 from backpass.ir.types import dims_of
-from backpass.passes import work
 
-#: Matrix products with at least this many operations in their largest are worth a second thread.
-THREADED_FLOPS = 50_000_000
 _USUAL_SIZE = 64  # of a named dimension whose size is not known when a function is compiled
 
 
@@ -251,12 +248,6 @@ class CompiledLoop:
         return arrays[place][: type_.size].reshape(type_.shape).copy()  # type: ignore[arg-type]
 
 
-def threads_for(step: Graph, dims: Mapping[str, int]) -> int:
-    """How many BLAS threads a step is worth: a pure function of its sizes and the machine."""
-    largest = max(work(step, dims).by_node.values(), default=0)
-    return 1 if largest < THREADED_FLOPS else (os.cpu_count() or 1)
-
-
 # ---- source and cache
 
 
@@ -329,7 +320,7 @@ def cache_folder() -> Path:
     return folder
 
 
-# ---- memory and threads
+# ---- memory
 
 
 def empty(type_: ArrayType) -> Array:
@@ -344,16 +335,3 @@ def aligned(array: Array) -> Array:
     """A flat, writable, row-major view or copy of an array."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat if flat.flags.writeable else flat.copy()
-
-
-@cache
-def _controller() -> Any:
-    import scipy.linalg.cython_blas  # noqa: F401  the library must be loaded before it is looked for
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def blas_threads(count: int) -> Any:
-    """A context in which BLAS uses `count` threads."""
-    return _controller().limit(limits=count, user_api="blas")

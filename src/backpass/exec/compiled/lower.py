@@ -8,31 +8,26 @@ reader, so that after a step the operands of every update can still be read (`Lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from backpass.errors import NotLowered
-from backpass.ir import ArrayType, Elementwise, Graph, Node, Op
+from backpass.exec.compiled.lowerings import LOWERINGS
+from backpass.exec.compiled.source import Index, flat, variable
+from backpass.ir import ArrayType, Elementwise, Graph, Node
 from backpass.ir.trace import Expr, traced
-from backpass.ir.types import Dim, Shape, bind_dim, size_of
+from backpass.ir.types import Shape, bind_dim, size_of
 from backpass.ops import (
     Broadcast,
     Constant,
     MatMul,
     Mean,
     Reshape,
-    SigmoidCrossEntropy,
     Size,
-    Softmax,
-    SoftmaxCrossEntropy,
-    SquaredError,
     Sum,
     Transpose,
 )
 from backpass.passes import Term, linear_terms
-
-Index = tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -77,7 +72,7 @@ def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int]) -> Lowered:
     NotLowered
         The program has an op, a dtype or a shape that has no lowering; the message names it.
     """
-    return _Lowering(graph, in_place, sizes).result
+    return Lowering(graph, in_place, sizes).result
 
 
 def prefers_blas(m: int, n: int, k: int, dtype: str) -> bool:
@@ -88,14 +83,9 @@ def prefers_blas(m: int, n: int, k: int, dtype: str) -> bool:
     return m * n * k * (2 if dtype == "f64" else 1) >= 1 << 24
 
 
-def variable(dim: Dim) -> str:
-    """A size in the source."""
-    if isinstance(dim, int):
-        return str(dim)
-    return "(" + "*".join(f if f.isdigit() else f"n_{f}" for f in dim.split("*")) + ")"
+class Lowering:
+    """One lowering under way."""
 
-
-class _Lowering:
     def __init__(self, graph: Graph, in_place: bool, sizes: Mapping[str, int]) -> None:
         self.graph, self.users, self.sizes = graph, graph.users, sizes
         self.result = Lowered()
@@ -189,7 +179,7 @@ class _Lowering:
             return f"real({variable(op.dim)})"
         if node in self.result.place:
             place = self.result.place[node]
-            return place if node.shape == () else f"{place}[{_flat(node.shape, index)}]"
+            return place if node.shape == () else f"{place}[{flat(node.shape, index)}]"
         if isinstance(op, Broadcast):
             return self.value(node.inputs[0], tuple(index[a] for a in op.axes))
         if isinstance(op, Transpose):
@@ -292,7 +282,7 @@ class _Lowering:
         if node.shape == ():
             self.out.append(f"{target} = {code}")
         else:
-            self.loops(node.shape, index, [f"{target}[{_flat(node.shape, index)}] = {code}"])
+            self.loops(node.shape, index, [f"{target}[{flat(node.shape, index)}] = {code}"])
         self.result.place[node] = target
 
     def loops(self, shape: Shape, index: Index, body: Iterable[str], depth: int = 0) -> None:
@@ -398,153 +388,3 @@ class _Lowering:
             if not stored or node in self.absorbed:
                 stack.extend(node.inputs)
         return found
-
-
-def _flat(shape: Shape, index: Index) -> str:
-    """The place of an entry in a row-major buffer."""
-    if not index:
-        return "0"
-    code = index[0]
-    for dim, i in zip(shape[1:], index[1:], strict=True):
-        code = f"{code}*{variable(dim)}" if code.isalnum() else f"({code})*{variable(dim)}"
-        code = f"{code} + {i}"
-    return code
-
-
-# ---- ops with a lowering of their own. Each is tested against the op's forward rule.
-
-
-def _matmul(low: _Lowering, node: Node) -> None:
-    a, b = node.inputs
-    low.operand(a), low.operand(b)
-    target = low.new_buffer(node)
-    low.product(target, node, low.constant(1.0), low.constant(0.0))
-    low.result.place[node] = target
-
-
-def _reduce(low: _Lowering, node: Node) -> None:
-    (x,) = node.inputs
-    op = node.op
-    assert isinstance(op, (Sum, Mean))
-    axes = op.axis or tuple(range(len(x.shape)))
-    index = tuple(f"i{k}" for k in range(len(x.shape)))
-    kept = tuple(k for k in range(len(x.shape)) if k not in axes)
-    entry = low.value(x, index)
-    name = low.names[node]
-    count = variable(size_of(x.shape[a] for a in axes))
-    if not kept:
-        low.out.append(f"{name} = {low.constant(0.0)}")
-        low.loops(x.shape, index, [f"{name} += {entry}"])
-        if isinstance(op, Mean):
-            low.out.append(f"{name} = {name} / real({count})")
-        low.result.place[node] = name
-        return
-    target = low.new_buffer(node)
-    place = f"{target}[{_flat(node.shape, tuple(index[k] for k in kept))}]"
-    flat = variable(size_of(node.shape))
-    low.out += [f"for i in range({flat}):", f"    {target}[i] = {low.constant(0.0)}"]
-    low.loops(x.shape, index, [f"{place} += {entry}"])
-    if isinstance(op, Mean):
-        low.out += [f"for i in range({flat}):", f"    {target}[i] = {target}[i] / real({count})"]
-    low.result.place[node] = target
-
-
-def _rows(x: Node) -> tuple[str, str]:
-    """How many rows along the last axis, and how long they are."""
-    return variable(size_of(x.shape[:-1])), variable(x.shape[-1])
-
-
-def _row_max_shift(low: _Lowering, z: str, e: str, n: str) -> list[str]:
-    """Inside a loop over rows i: ``top``, and e[i] = exp(z[i] − top)."""
-    return [
-        f"top = {z}[i*{n}]",
-        f"for j in range(1, {n}):",
-        f"    top = {z}[i*{n} + j] if {z}[i*{n} + j] > top else top",
-        f"for j in range({n}):",
-        f"    {e}[i*{n} + j] = exp({z}[i*{n} + j] - top)",
-        f"total = {low.constant(0.0)}",
-        f"for j in range({n}):",
-        f"    total += {e}[i*{n} + j]",
-    ]
-
-
-def _softmax(low: _Lowering, node: Node) -> None:
-    (zn,) = node.inputs
-    z, target = low.stored(zn), low.new_buffer(node)
-    rows, n = _rows(zn)
-    low.out.append(f"for i in range({rows}):")
-    body = _row_max_shift(low, z, target, n)
-    # The cross-entropy of the same scores comes from the same exponentials.
-    for user in low.users[zn]:
-        ready = isinstance(user.op, SoftmaxCrossEntropy) and user.inputs[1] in low.result.place and user.shape
-        if ready and user not in low.done:
-            loss, t = low.new_buffer(user), low.result.place[user.inputs[1]]
-            body += _cross_entropy_of_row(low, z, t, loss, n)
-            low.result.place[user] = loss
-            low.done.add(user)
-    body += [f"for j in range({n}):", f"    {target}[i*{n} + j] = {target}[i*{n} + j] / total"]
-    low.out += ["    " + line for line in body]
-    low.result.place[node] = target
-
-
-def _cross_entropy_of_row(low: _Lowering, z: str, t: str, loss: str, n: str) -> list[str]:
-    return [
-        "total_log = log(total)",
-        f"c = {low.constant(0.0)}",
-        f"for j in range({n}):",
-        f"    c += {t}[i*{n} + j] * (total_log - ({z}[i*{n} + j] - top))",
-        f"{loss}[i] = c",
-    ]
-
-
-def _softmax_cross_entropy(low: _Lowering, node: Node) -> None:
-    if node.shape == ():
-        raise NotLowered(f"{node.op.name} of a single row")
-    zn, tn = node.inputs
-    z, t, target = low.stored(zn), low.stored(tn), low.new_buffer(node)
-    rows, n = _rows(zn)
-    scratch = f"{target}e"
-    low.result.buffers[scratch] = zn.array_type
-    body = _row_max_shift(low, z, scratch, n) + _cross_entropy_of_row(low, z, t, target, n)
-    low.out.append(f"for i in range({rows}):")
-    low.out += ["    " + line for line in body]
-    low.result.place[node] = target
-
-
-def _row_sum(low: _Lowering, node: Node, term: Callable[[str, str], str], after: str = "c") -> None:
-    if node.shape == ():
-        raise NotLowered(f"{node.op.name} of a single row")
-    an, tn = node.inputs
-    a, t, target = low.stored(an), low.stored(tn), low.new_buffer(node)
-    rows, n = _rows(an)
-    low.out += [
-        f"for i in range({rows}):",
-        f"    c = {low.constant(0.0)}",
-        f"    for j in range({n}):",
-        f"        p = {a}[i*{n} + j]",
-        f"        c += {term('p', f'{t}[i*{n} + j]')}",
-        f"    {target}[i] = {after}",
-    ]
-    low.result.place[node] = target
-
-
-def _sigmoid_cross_entropy(low: _Lowering, node: Node) -> None:
-    zero = low.constant(0.0)
-    _row_sum(
-        low, node, lambda z, t: f"(({zero} if {z} < {zero} else {z}) - {z} * {t} + log1p(exp(-abs({z}))))"
-    )
-
-
-def _squared_error(low: _Lowering, node: Node) -> None:
-    _row_sum(low, node, lambda a, t: f"({a} - {t}) * ({a} - {t})", after=f"{low.constant(0.5)} * c")
-
-
-LOWERINGS: dict[type[Op], Callable[[Any, Node], None]] = {
-    MatMul: _matmul,
-    Mean: _reduce,
-    SigmoidCrossEntropy: _sigmoid_cross_entropy,
-    Softmax: _softmax,
-    SoftmaxCrossEntropy: _softmax_cross_entropy,
-    SquaredError: _squared_error,
-    Sum: _reduce,
-}

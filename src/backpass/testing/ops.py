@@ -1,112 +1,49 @@
-"""The tests that backpass applies to itself, for your own ops, programs and executors.
-
-- `check_op` puts one op through everything that the library expects of an op.
-- `check_gradients` compares the gradients of a whole program with finite differences.
-- `check_executor` compares an executor with the reference.
-
-Derivatives are compared with central differences of order 8 in f64. An error is reported as
-``|a - n| / max(|a|, |n|, floor)`` for analytic a and numeric n. The numeric value itself is only known up to
-the rounding of the function, divided by the step; ``floor`` is that uncertainty over the tolerance. So an
-error of at most the tolerance means: they agree to that many digits, or both are so small that they differ
-by no more than rounding.
-"""
+"""An op against everything that the library expects of one."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import itertools
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from backpass.errors import GraphError, RuleError, ShapeError
-from backpass.exec.base import Array, Executor
+from backpass.errors import RuleError, ShapeError
+from backpass.exec.base import Array
 from backpass.exec.reference import Reference
 from backpass.ir import ArrayType, Graph, Node, Op, Sample, TupleType
 from backpass.ir.chain import pullback
 from backpass.ir.interpret import interpret
-from backpass.ir.text import Style, ascii_name
+from backpass.ir.text import Style
 from backpass.ir.tuples import Item
 from backpass.ir.types import Dim, Shape, size_of
 from backpass.ir.wire import from_json, to_json
 from backpass.ir.xp import NUMPY, ArrayNamespace
 from backpass.ops import data
-from backpass.passes import backward, retyped
+from backpass.passes import retyped
+from backpass.testing.executors import difference, run_text, same_bits
+from backpass.testing.gradients import (
+    EPS,
+    NOTHING,
+    STENCIL,
+    STEP,
+    Floats,
+    Worst,
+    central_slope,
+    compare,
+    entry_name,
+)
 
-Floats: TypeAlias = NDArray[np.float64]
-
-_EPS = float(np.finfo(np.float64).eps)
-_STEP = 2.0**-8
-#: Where the rounding of a cost is measured, and along how many entries at most.
-_NOISE_STEP, _NOISE_ENTRIES = 2.0**-26, 64
-#: Central difference of order 8: weights of f(+kh) - f(-kh).
-_STENCIL = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
 #: Above so many evaluations, a Jacobian is checked along random directions instead of entry by entry.
 _FULL = 900
 _DIRECTIONS = 16
 _KINDS: dict[str, Any] = {"f64": np.float64, "f32": np.float32}
 _EXECUTABLE: tuple[Style, ...] = ("python", "ascii")
-
-
-@dataclass(frozen=True)
-class Worst:
-    """The comparison that came out worst.
-
-    Attributes
-    ----------
-    name : str
-        What was compared: ``W2[3,1]``.
-    analytic, numeric : float
-        What the backward pass, and what finite differences say.
-    error : float
-        ``|a - n| / max(|a|, |n|, floor)``; see `backpass.testing`.
-    """
-
-    name: str
-    analytic: float
-    numeric: float
-    error: float
-
-
-@dataclass(frozen=True)
-class GradientCheck:
-    """What `check_gradients` found.
-
-    Attributes
-    ----------
-    worst : Worst
-    checked, of : int
-        Entries that were compared, and entries that there are.
-    tolerance : float
-        The largest relative error that passes.
-    floor : float
-        Entries smaller than this are compared with the rounding of the cost, not with themselves.
-    """
-
-    worst: Worst
-    checked: int
-    of: int
-    tolerance: float
-    floor: float
-
-    @property
-    def passed(self) -> bool:
-        return self.worst.error <= self.tolerance
-
-    def __str__(self) -> str:
-        w = self.worst
-        return (
-            f"{self.checked} of {self.of} gradients {'agree' if self.passed else 'DO NOT agree'} with finite "
-            f"differences; the worst is {w.name}: {w.analytic:.10g} against {w.numeric:.10g}, "
-            f"relative error {w.error:.1e}"
-        )
 
 
 @dataclass(frozen=True)
@@ -129,216 +66,6 @@ class OpCheck:
     first: Worst
     second: Worst
     autodiff: float | None
-
-
-_NOTHING = Worst("nothing", 0.0, 0.0, 0.0)
-
-
-# ---- programs
-
-
-def run_text(graph: Graph, feeds: Mapping[str, Array], style: Style = "python") -> dict[str, Array]:
-    """Execute the printed program and give its outputs."""
-    spell = ascii_name if style == "ascii" else str
-    space: dict[str, Any] = {spell(name): feeds[name] for name in graph.inputs}
-    with np.errstate(all="ignore"):
-        exec(graph.text(style), space)
-    return {name: np.asarray(space[spell(name)]) for name in graph.outputs}
-
-
-def same_bits(a: Mapping[str, Array], b: Mapping[str, Array]) -> str | None:
-    """The first name under which two results differ in type or in any bit (all NaN are one), or None."""
-    for name in a:
-        x, y = a[name], b.get(name)
-        if y is None or x.dtype != y.dtype or x.shape != y.shape:
-            return name
-        floating = x.dtype.kind == "f"
-        equal = np.array_equal(x, y, equal_nan=floating)
-        if not equal or (floating and not np.array_equal(np.signbit(x[x == 0]), np.signbit(y[y == 0]))):
-            return name
-    return None if len(a) == len(b) else next(name for name in b if name not in a)
-
-
-def check_executor(
-    executor: Executor, graph: Graph, feeds: Mapping[str, Array], rtol: float | None = None
-) -> float:
-    """Compare an executor with the reference, and with itself.
-
-    Parameters
-    ----------
-    executor : Executor
-    graph : Graph
-    feeds : mapping of str to array
-    rtol : float, optional
-        The largest difference that passes, relative to the largest entry of the same output. 1e-5 for f32
-        and 1e-12 for f64 if not given; integers and booleans must be equal.
-
-    Returns
-    -------
-    float
-        The largest relative difference.
-
-    Raises
-    ------
-    RuleError
-        An output differs in name, type or value; a second call gives other bits; or a feed was written to.
-    """
-    frozen = {name: np.array(feeds[name]) for name in graph.inputs}
-    for array in frozen.values():
-        array.flags.writeable = False
-    function = executor.compile(graph)
-    wanted = Reference().compile(graph)(frozen)
-    got = {name: np.array(value) for name, value in function(frozen).items()}  # buffers may be used again
-    if list(got) != list(wanted):
-        raise RuleError(f"{executor.name}: the outputs are {', '.join(got)}, not {', '.join(wanted)}")
-    worst = 0.0
-    for name, value in got.items():
-        w = wanted[name]
-        if value.dtype != w.dtype or value.shape != w.shape:
-            raise RuleError(f"{executor.name}: {name} is {value.dtype}{value.shape}, not {w.dtype}{w.shape}")
-        allowed = {"f4": 1e-5, "f8": 1e-12}.get(w.dtype.str[1:], 0.0) if rtol is None else rtol
-        error = _difference(value, w)
-        worst = max(worst, error)
-        if not error <= allowed:
-            raise RuleError(f"{executor.name}: {name} differs from the reference by {error:.1e}, relative")
-    if (changed := same_bits(got, function(frozen))) is not None:
-        raise RuleError(f"{executor.name}: a second call with the same feeds gives another {changed}")
-    return worst
-
-
-def _difference(a: Array, b: Array) -> float:
-    """The largest difference over the largest finite entry; infinite where other entries are not finite."""
-    x, y = np.asarray(a, float), np.asarray(b, float)
-    finite = np.isfinite(y)
-    if not np.array_equal(x[~finite], y[~finite], equal_nan=True) or not np.isfinite(x[finite]).all():
-        return np.inf
-    if not finite.any() or np.array_equal(x[finite], y[finite]):
-        return 0.0
-    largest = max(float(np.abs(y[finite]).max()), float(np.finfo(np.float64).tiny))
-    return float(np.abs(x[finite] - y[finite]).max()) / largest
-
-
-def check_gradients(
-    graph: Graph,
-    cost: str,
-    wrt: Sequence[str] | None,
-    feeds: Mapping[str, Array],
-    limit: int | None = None,
-    seed: int = 0,
-    tolerance: float = 1e-6,
-) -> GradientCheck:
-    """Compare the gradients of a program with finite differences of its cost, in f64.
-
-    Parameters
-    ----------
-    graph : Graph
-        A training step with outputs ``d<name>``, whose gradients are then the ones checked, or a forward
-        program, which is differentiated first.
-    cost : str
-    wrt : sequence of str or None
-        Names of inputs; None means all parameters.
-    feeds : mapping of str to array
-        A value for each input; floating-point values are converted to f64.
-    limit : int, optional
-        Compare a sample of about so many entries, equally many of each input; by default, all of them.
-    seed : int
-        Of the sample.
-    tolerance : float
-        The largest relative error that passes.
-
-    Notes
-    -----
-    Where a step crosses a kink (ReLU), the difference quotient is no derivative. An entry that does not
-    agree is therefore tried again with smaller steps for as long as that changes the quotient by more than
-    its rounding. Exactly at a kink no step helps, and the entry is reported.
-
-    Rounding is taken as the larger of 8 eps |C| and three times the median over some entries of the noise
-    that the eighth difference of the cost shows, at a step so small that a kink in its reach is rare:
-    at the step of the derivatives, most entries of a wide ReLU layer cross one, and what they leave in the
-    eighth difference is not rounding.
-    """
-    names = list(graph.inputs_of_kind("parameter")) if wrt is None else list(wrt)
-    gradients = {name: f"d{name}" for name in names}
-    if not names:
-        raise GraphError("there are no parameters to differentiate with respect to")
-    forward = retyped(graph.part([cost]), "f64")
-    if all(d in graph.named for d in gradients.values()):
-        program = retyped(graph.part([cost, *gradients.values()]), "f64")
-    else:
-        program = backward(forward, cost, [name for name in names if name in forward.inputs])
-    values = {name: _in_f64(feeds[name]) for name in {**program.inputs, **dict.fromkeys(names)}}
-    analytic = Reference().compile(program)(values)
-    for name, d in gradients.items():  # what the cost does not read
-        analytic.setdefault(d, np.zeros(values[name].shape))
-    function = Reference().compile(forward)
-
-    def along(name: str, entry: int) -> Callable[[float], Floats]:
-        def at(step: float) -> Floats:
-            moved = values[name].astype(np.float64)
-            moved.flat[entry] += step
-            return np.asarray(function({**values, name: moved})[cost], float)
-
-        return at
-
-    entries = _sampled({name: values[name].size for name in names}, limit, seed)
-    center = float(function(values)[cost])
-    some = entries[:: max(1, len(entries) // _NOISE_ENTRIES)]
-    rounding = [_slope(along(*entry), _NOISE_STEP, center)[1] for entry in some]
-    noise = max(8 * _EPS * abs(center), 3 * float(np.median(rounding))) if rounding else 0.0
-    worst = _NOTHING
-    for name, entry in entries:
-        slope, _ = _slope(along(name, entry), _STEP, center)
-        a = float(analytic[gradients[name]].flat[entry])
-        best = _compare(_entry(name, values[name].shape, entry), a, float(slope), noise / _STEP, tolerance)
-        step = _STEP
-        while best.error > tolerance and step > 2.0**-22:
-            step /= 16
-            slope, _ = _slope(along(name, entry), step, center)
-            change = _compare(best.name, best.numeric, float(slope), noise / step, tolerance)
-            if change.error <= tolerance:  # the step is not to blame
-                break
-            best = _compare(best.name, a, float(slope), noise / step, tolerance)
-        if not best.error <= worst.error:
-            worst = best
-    total = sum(values[name].size for name in names)
-    return GradientCheck(worst, len(entries), total, tolerance, noise / _STEP / tolerance)
-
-
-def _in_f64(value: Any) -> Array:
-    array: Array = np.asarray(value)
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-
-def _sampled(sizes: Mapping[str, int], limit: int | None, seed: int) -> list[tuple[str, int]]:
-    if limit is None or limit >= sum(sizes.values()):
-        return [(name, i) for name, size in sizes.items() for i in range(size)]
-    rng = np.random.default_rng(seed)
-    orders = [[(name, int(i)) for i in rng.permutation(size)] for name, size in sizes.items()]
-    dealt = [e for turn in itertools.zip_longest(*orders) for e in turn if e is not None]
-    return sorted(dealt[:limit], key=lambda e: (list(sizes).index(e[0]), e[1]))
-
-
-def _slope(f: Callable[[float], Floats], h: float, center: float = 0.0) -> tuple[Floats, float]:
-    """The derivative at 0, and how noisy the values are, from their eighth difference."""
-    up, down = ([f(sign * k * h) for k in _STENCIL] for sign in (1, -1))
-    slope = sum(w * (a - b) for w, a, b in zip(_STENCIL.values(), up, down, strict=True)) / h
-    eighth = sum(c * (a + b) for c, a, b in zip((-56, 28, -8, 1), up, down, strict=True)) + 70 * center
-    return np.asarray(slope), float(np.max(np.abs(eighth), initial=0.0)) / 113.4  # sqrt of binomial(16, 8)
-
-
-def _compare(name: str, analytic: float, numeric: float, noise: float, tolerance: float) -> Worst:
-    scale = max(abs(analytic), abs(numeric), noise / tolerance)
-    error = abs(analytic - numeric) / scale if scale > 0 else 0.0
-    finite = np.isfinite(analytic) and np.isfinite(numeric)
-    return Worst(name, analytic, numeric, error if finite else np.inf)
-
-
-def _entry(name: str, shape: tuple[int, ...], flat: int) -> str:
-    where = ",".join(str(int(i)) for i in np.unravel_index(flat, shape))
-    return f"{name}[{where}]" if where else name
-
-
-# ---- ops
 
 
 def check_op(
@@ -377,7 +104,7 @@ def check_op(
         chosen = [dataclasses.replace(s, op=op) for s in chosen]
     if not chosen:
         raise RuleError(f"{cls.name} has no samples{f': {cls.unsampled}' * bool(cls.unsampled)}")
-    first = second = _NOTHING
+    first = second = NOTHING
     autodiff: float | None = None
     for sample in chosen:
         trial = _Trial(cls, sample, rng, tolerance)
@@ -497,7 +224,7 @@ class _Trial:
                     joined = np.concatenate([a, b], axis=r.shape.index(dim))
                 else:
                     joined = a + b if lost else a
-                if not _difference(joined, whole[i]) <= 1e-12:
+                if not difference(joined, whole[i]) <= 1e-12:
                     raise self.fail(
                         f"two shards of {dim}, joined, differ from the whole; see joins and mixes"
                     )
@@ -536,13 +263,13 @@ class _Trial:
         reverse = self.function([adjoints[x] for x in wrt])
         point, outs = self.flat(names), self.flat(seed_names).size
         if not point.size or not outs:
-            return _NOTHING
+            return NOTHING
 
         def at(step: float, direction: Floats) -> Floats:
             return forward({**self.feeds, **self.cut(point + step * direction, names)})
 
         top = float(np.max(np.abs(forward(self.feeds)), initial=0.0))
-        full = outs + 2 * len(_STENCIL) * point.size <= _FULL
+        full = outs + 2 * len(STENCIL) * point.size <= _FULL
         if full:
             directions, weights = np.eye(point.size), np.eye(outs)
         else:
@@ -551,14 +278,14 @@ class _Trial:
             weights = self.rng.uniform(-1, 1, (_DIRECTIONS, outs))
             top *= float(np.abs(weights).sum(axis=1).max())
         analytic = np.array([reverse({**self.feeds, **self.cut(u, seed_names)}) for u in weights])
-        numeric = np.array([_slope(partial(at, direction=v), _STEP)[0] for v in directions])
+        numeric = np.array([central_slope(partial(at, direction=v), STEP)[0] for v in directions])
         if full:
             numeric = numeric.T
         else:
             analytic, numeric = (analytic * directions).sum(axis=1), (numeric * weights).sum(axis=1)
-        noise = 8 * _EPS * top / _STEP
+        noise = 8 * EPS * top / STEP
         errors = [
-            _compare("", float(a), float(n), noise, self.tolerance).error
+            compare("", float(a), float(n), noise, self.tolerance).error
             for a, n in zip(analytic.flat, numeric.flat, strict=True)
         ]
         at_worst = int(np.argmax(errors))
@@ -598,7 +325,7 @@ class _Trial:
     def spelled(self, flat: int, sizes: list[str], names: list[str]) -> str:
         for like, name in zip(sizes, names, strict=True):
             if flat < self.feeds[like].size:
-                return _entry(name, self.feeds[like].shape, flat)
+                return entry_name(name, self.feeds[like].shape, flat)
             flat -= self.feeds[like].size
         raise IndexError(flat)
 
@@ -671,7 +398,7 @@ class _Trial:
             if (name := same_bits(wanted, Reference().compile(back)(feeds))) is not None:
                 raise self.fail(f"JSON and back gives another {name}")
         for name, value in results["f32"].items():
-            if not (error := _difference(value, results["f64"][name])) <= 1e-4:
+            if not (error := difference(value, results["f64"][name])) <= 1e-4:
                 raise self.fail(f"{name} in f32 differs from f64 by {error:.1e}, relative")
 
 

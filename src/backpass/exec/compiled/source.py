@@ -1,0 +1,27 @@
+"""Pieces of kernel source: sizes and places of entries."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from backpass.ir.types import Dim, Shape
+
+Index: TypeAlias = tuple[str, ...]  #: the source of the index along each axis
+
+
+def variable(dim: Dim) -> str:
+    """A size in the source."""
+    if isinstance(dim, int):
+        return str(dim)
+    return "(" + "*".join(f if f.isdigit() else f"n_{f}" for f in dim.split("*")) + ")"
+
+
+def flat(shape: Shape, index: Index) -> str:
+    """The place of an entry in a row-major buffer."""
+    if not index:
+        return "0"
+    code = index[0]
+    for dim, i in zip(shape[1:], index[1:], strict=True):
+        code = f"{code}*{variable(dim)}" if code.isalnum() else f"({code})*{variable(dim)}"
+        code = f"{code} + {i}"
+    return code
