@@ -114,14 +114,16 @@ def train(
     loss = loss or default_loss(network.activation)
     fractions = [h if isinstance(h, (int, float)) and h else 0.0 for h in (validation, test)]
     train_part, validation_part, test_part = parts_of(dataset, fractions[0], fractions[1], seed)
-    held = {
-        "validation": _held(dataset, validation, validation_part, dtype, network.outputs),
-        "test": _held(dataset, test, test_part, dtype, network.outputs),
-    }
+    x, t = entered(dataset, dtype, network.outputs)
+    rows, features = Rows.taken(x, t, train_part), x.shape[1]
+    held: dict[str, tuple[Any, Any] | None] = {"validation": None, "test": None}
+    for name, given, part in (("validation", validation, validation_part), ("test", test, test_part)):
+        if isinstance(given, tuple):
+            held[name] = _rows_of_their_own(dataset, given, dtype, network.outputs)
+        elif len(part):
+            held[name] = (x[part], t[part])
     if test is None and dataset.test is not None:
         held["test"] = entered(dataset.test, dtype, network.outputs)
-    rows = Rows.of(dataset, train_part, dtype, network.outputs)
-    features = rows.arrays["x"].shape[1]
     step = step_graph(network, loss, optimizer, features, dtype)
     batches = Batches(len(train_part), min(batch, len(train_part)), epochs, seed, order)
     loop, why = compile_loop(step, rows.arrays, batches.batch, batches.steps, executor)
@@ -178,10 +180,12 @@ def _go(
     def wrote(done: int) -> None:
         if folder is None:
             return
-        for mark in record.checkpoints.keys() - written:
+        new = sorted(record.checkpoints.keys() - written)
+        for mark in new:
             folder.checkpoint(mark, record.checkpoints[mark])
-            written.add(mark)
+        if new:
             folder.outcome(record.settings, record.outcome)
+        written.update(new)
         folder.costs(record.costs)
 
     if folder is not None:
@@ -230,16 +234,11 @@ def _dataset(data: Data) -> Dataset:
     raise UsageError(f"data is (X, y), a Dataset or a name or path, got {type(data).__name__}")
 
 
-def _held(dataset: Dataset, held: Held, part: np.ndarray, dtype: str, outputs: int) -> tuple[Any, Any] | None:
-    """The rows of a held-out part as they enter the network; None where there is no such part."""
-    if isinstance(held, tuple):
-        other = from_arrays(dataset.X, dataset.y, task=dataset.task, scale=dataset.scale, test=held).test
-        assert other is not None
-        return entered(other, dtype, outputs)
-    if len(part):
-        rows = Rows.of(dataset, part, dtype, outputs)
-        return rows.arrays["x"], rows.arrays["t"]
-    return None
+def _rows_of_their_own(dataset: Dataset, given: tuple[Any, Any], dtype: str, outputs: int) -> tuple[Any, Any]:
+    """Rows that were given beside the data, as they enter the network."""
+    other = from_arrays(dataset.X, dataset.y, task=dataset.task, scale=dataset.scale, test=given).test
+    assert other is not None
+    return entered(other, dtype, outputs)
 
 
 def _check_count(name: str, value: int) -> None:

@@ -120,7 +120,9 @@ def train_steps(
             yield Progress(done, steps, epoch, batches.epochs, cost, seconds, metrics)
         status = "finished"
     finally:
-        record.outcome.status = status
+        # An interrupt can come between any two lines above: keep what belongs together.
+        record.outcome.status, record.outcome.steps = status, done
+        record.costs = [record.all_costs()[:done]]
         record.checkpoints[done] = state
 
 

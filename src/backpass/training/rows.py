@@ -26,10 +26,11 @@ class Rows:
         self.arrays, self.numbers = dict(arrays), numbers
 
     @classmethod
-    def of(cls, dataset: Dataset, part: NDArray[np.int64], dtype: str, outputs: int) -> Rows:
-        """Some rows of a data set, scaled and encoded for a network with so many outputs."""
-        x, t = entered(dataset, dtype, outputs)
-        return cls({"x": np.ascontiguousarray(x[part]), "t": np.ascontiguousarray(t[part])}, part)
+    def taken(cls, x: Array, t: Array, part: NDArray[np.int64]) -> Rows:
+        """Some of the rows that `entered` made."""
+        if len(part) == len(x):
+            return cls({"x": x, "t": t}, part)
+        return cls({"x": x[part], "t": t[part]}, part)
 
     @classmethod
     def again(cls, settings: Settings, path: Path | None) -> Rows:
@@ -37,10 +38,7 @@ class Rows:
         where = settings.data
         kept = RunFolder(path).read_arrays("rows") if path is not None else None
         if kept is not None:
-            try:
-                return cls({"x": kept["x"], "t": kept["t"]}, kept["numbers"])
-            except KeyError as missing:
-                raise RecordError(f"{path}: rows.safetensors lacks {missing}") from None
+            return cls._checked(kept, settings, f"{path}: rows.safetensors")
         if not where.source:
             raise RecordError(
                 f"the training rows of this run came as arrays and were not kept with it (over "
@@ -58,7 +56,22 @@ class Rows:
                 "trained on, so its steps cannot be computed again"
             )
         train, _, _ = parts_of(dataset, where.validation, where.test, settings.seed)
-        return cls.of(dataset, train, settings.dtype, int(settings.layers[-1]["units"]))
+        x, t = entered(dataset, settings.dtype, int(settings.layers[-1]["units"]))
+        return cls.taken(x, t, train)
+
+    @classmethod
+    def _checked(cls, kept: Mapping[str, Array], settings: Settings, where: str) -> Rows:
+        """Rows that were kept in a folder, if they are what the settings say."""
+        count, kind = settings.data.rows, np.float32 if settings.dtype == "f32" else np.float64
+        wanted = {
+            "x": ((count, settings.in_features), kind),
+            "t": ((count, settings.layers[-1]["units"]), kind),
+            "numbers": ((count,), np.int64),
+        }
+        for name, (shape, dtype) in wanted.items():
+            if name not in kept or kept[name].shape != shape or kept[name].dtype != dtype:
+                raise RecordError(f"{where} does not hold the {count:,} training rows of this run")
+        return cls({"x": kept["x"], "t": kept["t"]}, kept["numbers"])
 
 
 def entered(dataset: Dataset, dtype: str, outputs: int) -> tuple[Array, Array]:

@@ -34,12 +34,12 @@ def step_graph(network: Network, loss: str, optimiser: SGD, in_features: int, dt
     >>> step = step_graph(Network([Dense(2, "tanh"), Dense(1)]), "squared_error", SGD(0.1), 3, "f64")
     >>> print(step.text(prelude=False, section="backward"))
     B = x.shape[0]
-    δ2  = (z2 - t) / B                # f64[B,1]
-    δ1  = δ2 @ W2.T * (1 - a1 * a1)   # f64[B,2]
-    db2 = sum(δ2, axis=0)             # f64[1]
-    dW2 = a1.T @ δ2                   # f64[2,1]
-    db1 = sum(δ1, axis=0)             # f64[2]
-    dW1 = x.T @ δ1                    # f64[3,2]
+    δ2  = (z2 - t) / B               # f64[B,1]
+    db2 = sum(δ2, axis=0)            # f64[1]
+    dW2 = a1.T @ δ2                  # f64[2,1]
+    δ1  = δ2 @ W2.T * (1 - a1 * a1)  # f64[B,2]
+    db1 = sum(δ1, axis=0)            # f64[2]
+    dW1 = x.T @ δ1                   # f64[3,2]
     """
     forward = add_cost(network.forward(in_features, dtype), len(network), network.activation, loss)
     parameters = forward.inputs_of_kind("parameter")
