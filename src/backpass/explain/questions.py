@@ -19,6 +19,7 @@ from backpass.explain.shares import (
     kept_values,
     read_by,
     second_route,
+    slot_recurrence,
     update_terms,
 )
 from backpass.ir import Graph, Node
@@ -162,7 +163,7 @@ def _earlier(
     for outer, term in carried:
         slot = str(term.value.name)
         now = outer * float(moment.before[slot][entry])
-        recurrence = update_terms_of_slot(graph, slot)
+        recurrence = slot_recurrence(graph, slot)
         if now == 0.0 or recurrence is None or moment.step == 1:
             rest += now
             continue
@@ -194,23 +195,6 @@ def _earlier(
             ]
     found.sort(key=lambda e: -abs(e.value))
     return tuple(found), rest
-
-
-def update_terms_of_slot(graph: Graph, slot: str) -> tuple[Term, Term] | None:
-    """How an optimiser's slot is carried on: the term that keeps it and the term of the fresh gradient."""
-    terms = _slot_terms(graph, slot)
-    old = graph.inputs[slot]
-    keep = [t for t in terms if t.value is old]
-    fresh = [t for t in terms if t.value is not old]
-    return (keep[0], fresh[0]) if len(keep) == 1 and len(fresh) == 1 else None
-
-
-def _slot_terms(graph: Graph, slot: str) -> list[Term]:
-    from backpass.passes import linear_terms
-
-    new = next(new for new, old in graph.carry.items() if old == slot)
-    gradients = {graph[f"d{name}"] for name in graph.inputs_of_kind("parameter")}
-    return linear_terms(graph.outputs[new], lambda n: n not in gradients)[0]
 
 
 def _labels(moment: Moment) -> list[tuple[str, str]]:

@@ -27,14 +27,27 @@ Values = Callable[[Node], Array]
 
 def update_terms(graph: Graph, parameter: str) -> list[Term]:
     """The update of a parameter as a sum over old values and the gradient, the parameter itself left out."""
-    new = next(new for new, old in graph.carry.items() if old == parameter)
-    gradients = {graph[f"d{name}"] for name in graph.inputs_of_kind("parameter") if f"d{name}" in graph.named}
-    terms, _ = linear_terms(graph.outputs[new], lambda n: n not in gradients)
-    old = graph.inputs[parameter]
+    terms, old = _terms_of_new(graph, parameter)
     kept = [t for t in terms if t.value is old and not t.factors and not t.negative]
     if not kept:
         raise UsageError(f"the update of {parameter} is not a sum of parts, so it cannot be taken apart")
     return [t for t in terms if t is not kept[0]]
+
+
+def slot_recurrence(graph: Graph, slot: str) -> tuple[Term, Term] | None:
+    """How an optimiser's slot is carried on: the term that keeps it, and the term of the fresh gradient."""
+    terms, old = _terms_of_new(graph, slot)
+    keep = [t for t in terms if t.value is old]
+    fresh = [t for t in terms if t.value is not old]
+    return (keep[0], fresh[0]) if len(keep) == 1 and len(fresh) == 1 else None
+
+
+def _terms_of_new(graph: Graph, carried: str) -> tuple[list[Term], Node]:
+    """What replaces a carried value as a sum over old values and gradients; and the old value."""
+    new = next(new for new, old in graph.carry.items() if old == carried)
+    parameters = graph.inputs_of_kind("parameter")
+    gradients = {graph[f"d{name}"] for name in parameters if f"d{name}" in graph.named}
+    return linear_terms(graph.outputs[new], lambda n: n not in gradients)[0], graph.inputs[carried]
 
 
 def factor_of(term: Term, numbers: Mapping[str, Array]) -> float:
