@@ -232,7 +232,7 @@ def test_names() -> None:
     with pytest.raises(GraphError, match="there is no style 'html'"):
         Graph({"y": x}).text("html")  # type: ignore[arg-type]
     assert [ascii_name(n) for n in ("δ1", "W1_new", "Δw")] == ["delta_1", "W1_new", "delta_w"]
-    assert latex_name("v_W1") == r"\mathrm{v\_W1}"
+    assert latex_name("v_W1") == "v_{W^{1}}"
 
 
 def test_an_output_may_be_an_input_or_have_two_names() -> None:

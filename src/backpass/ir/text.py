@@ -121,12 +121,15 @@ def latex_name(name: str) -> str:
 
     Examples
     --------
-    >>> latex_name("W1"), latex_name("dW1"), latex_name("δ2"), latex_name("lr")
-    ('W^{1}', '\\frac{\\partial C}{\\partial W^{1}}', '\\delta^{2}', '\\eta')
+    >>> latex_name("W1"), latex_name("dW1"), latex_name("δ2"), latex_name("v_W1_new")
+    ('W^{1}', '\\frac{\\partial C}{\\partial W^{1}}', '\\delta^{2}', 'v_{W^{1}}^{\\text{new}}')
     """
     known = {"lr": r"\eta", "momentum": r"\mu", "loss": r"\ell"}
     if name in known:
         return known[name]
+    if name.startswith("v_"):
+        of, new, _ = name[2:].partition("_new")
+        return f"v_{{{latex_name(of)}}}" + (r"^{\text{new}}" if new else "")
     if name.endswith("_new"):
         return latex_name(name[:-4]) + r"_{\text{new}}"
     if match := re.fullmatch(r"d([A-Za-z]\d+)", name):
@@ -312,14 +315,17 @@ class _Printer:
 
     def lines(self, section: Section | None) -> list[tuple[str, str, str, Section]]:
         where = sections(self.graph)
+        aliases: dict[Node, list[str]] = {}  # an output that is an input, or has a second name
+        for name, node in self.graph.outputs.items():
+            if self.names[node] != self._spell(name):
+                aliases.setdefault(node, []).append(self._spell(name))
         found = []
         for node in self.graph.nodes:
-            if node in self.names and not node.op.feeds and section in (None, where[node]):
+            if section not in (None, where[node]):
+                continue
+            if node in self.names and not node.op.feeds:
                 found.append((*self.line(node), where[node]))
-        for name, node in self.graph.outputs.items():  # an output that is an input, or has a second name
-            spelled = self._spell(name)
-            if self.names[node] != spelled and section in (None, where[node]):
-                found.append((*self.line(node, alias=spelled), where[node]))
+            found += [(*self.line(node, alias), where[node]) for alias in aliases.get(node, ())]
         return found
 
     def program(self, prelude: bool, section: Section | None, inner: bool = False) -> str:
