@@ -47,6 +47,7 @@ def train(
     dtype: Literal["f32", "f64"] = "f32",
     executor: Literal["auto", "reference", "compiled"] = "auto",
     out: str | os.PathLike[str] | RunFolder | None = None,
+    begun: Callable[[Run], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run:
     """Train a network.
@@ -76,6 +77,8 @@ def train(
     executor : {"auto", "reference", "compiled"}
     out : path-like or RunFolder, optional
         A new folder to keep the run in while it goes on. Without it, `Run.save` can write it later.
+    begun : callable, optional
+        Called with the Run, its folder there, before the first step.
     progress : callable, optional
         Called with a `Progress` about twenty times a second.
 
@@ -161,7 +164,7 @@ def train(
     run = Run(record, rows)
     run._loop = loop
     folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
-    _go(run, held, folder, progress)
+    _go(run, held, folder, begun, progress)
     return run
 
 
@@ -169,6 +172,7 @@ def _go(
     run: Run,
     held: dict[str, tuple[Any, Any] | None],
     folder: RunFolder | None,
+    begun: Callable[[Run], None] | None,
     progress: Callable[[Progress], None] | None,
 ) -> None:
     """Run the steps, writing to the folder as they go; whatever ends them, the record is whole."""
@@ -192,6 +196,8 @@ def _go(
         write_start(folder, record, run.rows)
         wrote(0)
         run.path = Path(folder.path)
+    if begun is not None:
+        begun(run)
     try:
         validate = None if validation is None else lambda carry: evaluator.metrics(carry, *validation)
         assert run._loop is not None

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -98,15 +98,15 @@ def train(
         _announce_data(output, dataset, parts)
         with _Progress(output) as bar:
 
-            def begun(settings: Settings, step: Graph) -> None:
-                _announce_plan(output, settings, step, bar)
+            def begun(run: Run) -> None:
+                _announce_plan(output, run.settings, run.graph, bar)
                 stop.stepping = True
 
             def stepped(event: Progress) -> None:
                 bar.show(event)
                 stop.check()
 
-            with _new_folder(out, dataset.name, begun) as folder:
+            with _new_folder(out, dataset.name) as folder:
                 try:
                     run = fit(
                         network,
@@ -121,6 +121,7 @@ def train(
                         dtype=net.dtype or "f32",
                         executor=executor,
                         out=folder,
+                        begun=begun,
                         progress=stepped,
                     )
                 except KeyboardInterrupt as error:
@@ -186,16 +187,11 @@ def _announce_plan(output: Output, settings: Settings, step: Graph, bar: _Progre
 
 
 @contextlib.contextmanager
-def _new_folder(out: str | None, name: str, begun: Callable[[Settings, Graph], None]) -> Iterator[RunFolder]:
-    """A new run folder that says when the run begins; it goes again if the run never begins."""
+def _new_folder(out: str | None, name: str) -> Iterator[RunFolder]:
+    """A new run folder; it goes again if the run never begins."""
     from backpass.training.folder import RunFolder
 
-    class Folder(RunFolder):
-        def begin(self, settings: Settings, step: Graph) -> None:
-            super().begin(settings, step)
-            begun(settings, step)
-
-    folder = Folder.next(RUNS, name) if out is None else Folder.create(Path(out).expanduser())
+    folder = RunFolder.next(RUNS, name) if out is None else RunFolder.create(Path(out).expanduser())
     try:
         yield folder
     finally:

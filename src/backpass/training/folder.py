@@ -134,7 +134,6 @@ class RunFolder:
 
     def begin(self, settings: Settings, step: Graph) -> None:
         """Write what fixes the run."""
-        self._settings = settings
         write_whole(self.path / _GRAPH, to_json(step).encode())
         self.outcome(settings, Outcome())
         with _disk(self.path):

@@ -285,11 +285,11 @@ class Lowering:
             self.loops(node.shape, index, [f"{target}[{flat(node.shape, index)}] = {code}"])
         self.result.place[node] = target
 
-    def loops(self, shape: Shape, index: Index, body: Iterable[str], depth: int = 0) -> None:
+    def loops(self, shape: Shape, index: Index, body: Iterable[str]) -> None:
         """Nested loops over a shape around a body."""
         for k, (i, dim) in enumerate(zip(index, shape, strict=True)):
-            self.out.append(f"{'    ' * (depth + k)}for {i} in range({variable(dim)}):")
-        self.out.extend("    " * (depth + len(index)) + line for line in body)
+            self.out.append(f"{'    ' * k}for {i} in range({variable(dim)}):")
+        self.out.extend("    " * len(index) + line for line in body)
 
     def product(self, target: str, node: Node, alpha: str, beta: str) -> None:
         """``target ← alpha a @ b + beta target``, rows first."""
