@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from backpass.errors import DataError, UsageError
 
+if TYPE_CHECKING:
+    from backpass.data.table import Table
+
 Array = NDArray[Any]
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "multilabel", "regression"]
+Prepare = Literal["none", "auto"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Rows and labels that have passed the checks. Made by `load` and `from_arrays`, not by hand.
+    """Raw rows and labels that have passed the checks. Made by `load` and its kin, not by hand.
 
+    Nothing is fitted here: rows are as they came, and what they become is a `Preparation`'s affair.
     Two Datasets are equal only if they are the same object; compare contents by `fingerprint`.
 
     Attributes
     ----------
-    X : ndarray, shape (n, d)
-        Rows are examples. float32 or float64, or uint8 as it came; not yet multiplied by `scale`.
+    X : ndarray or scipy.sparse.csr_array, shape (n, d), or Table
+        Rows are examples. A matrix is float32 or float64, or uint8 as it came, not yet multiplied by
+        `scale`. A Table has all columns of its source, those of `target`, `group` and `time` too.
     y : ndarray
-        Labels, shape (n,): integers, bools or text. For regression floats, shape (n,) or (n, k).
+        Labels, shape (n,): integers, bools or text. Of several yes-or-no answers, shape (n, k): 0 and 1.
+        For regression floats, shape (n,) or (n, k). For a Table, the values of its target columns.
     name : str
         What to call it in print.
-    task : {"classification", "regression"}
+    task : {"classification", "multilabel", "regression"}
     classes : tuple of str or int
-        Sorted; column k of the one-hot targets is ``classes[k]``. Empty for regression.
+        Sorted; column k of the one-hot targets is ``classes[k]``. Empty for the other tasks.
     image_shape : tuple of int or None
-        Shape of one row as an image, e.g. ``(28, 28)``.
+        Shape of one row as an image, e.g. ``(28, 28)``, or ``(28, 28, 3)`` in colour.
     scale : float
-        What X is multiplied by before it enters a net: 1/255 for bytes, 1/16 for "digits", else 1.
-    test : Dataset or None
-        A test part that the source itself gives, with the same columns and classes.
+        What a matrix is multiplied by before it enters a net: 1/255 for bytes, 1/16 for "digits", else 1.
+    test, validation : Dataset or None
+        Parts that the source itself gives, with the same columns and classes.
     source : str
         What `load` needs to get it again: a bundled name or an absolute path; "" for arrays.
+    prepare : {"none", "auto"}
+        Whether rows enter a net as they are (times `scale`), or are standardised and encoded first.
+    target : tuple of str
+        Names of the columns of y. Empty where they have none.
+    feature_names : tuple of str
+        Names of the input columns, in order. Empty where they have none.
+    group, time : str
+        The columns of a Table by which its rows may be parted; see `split`. "" for none.
+    options : dict
+        What else `load` was given to read this source (names of columns, size of images ...), as JSON can
+        hold it: ``load(source, **options)`` gives this Dataset again.
+    story : str
+        One line on what the data are, for a bundled set.
+    suggests : tuple of int
+        Hidden layers to begin with, for a bundled set.
 
     Examples
     --------
@@ -48,7 +70,7 @@ class Dataset:
     Dataset('xor', classification, 4 rows x 2 columns, 2 classes)
     """
 
-    X: Array
+    X: Any
     y: Array
     name: str
     task: Task
@@ -57,15 +79,38 @@ class Dataset:
     scale: float = 1.0
     test: Dataset | None = None
     source: str = ""
+    validation: Dataset | None = None
+    prepare: Prepare = "none"
+    target: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    group: str = ""
+    time: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    story: str = ""
+    suggests: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.X)
+        return len(self.y)
+
+    @property
+    def table(self) -> Table | None:
+        """X if it is a Table, else None."""
+        return None if isinstance(self.X, np.ndarray) or self.sparse else self.X
+
+    @property
+    def sparse(self) -> bool:
+        """Whether X is a `scipy.sparse.csr_array`."""
+        return hasattr(self.X, "indptr")
 
     def __repr__(self) -> str:
         kind = f", {len(self.classes)} classes" if self.classes else ""
-        test = f", {len(self.test)} test rows" if self.test is not None else ""
-        rows, columns = self.X.shape
-        return f"Dataset({self.name!r}, {self.task}, {rows} rows x {columns} columns{kind}{test})"
+        parts = "".join(
+            f", {len(part)} {word} rows"
+            for word, part in (("validation", self.validation), ("test", self.test))
+            if part is not None
+        )
+        columns = len(self.feature_names) if self.table is not None else self.X.shape[1]
+        return f"Dataset({self.name!r}, {self.task}, {len(self)} rows x {columns} columns{kind}{parts})"
 
     def fingerprint(self) -> str:
         """The sha256, in hex, of shapes, dtypes and bytes of X and y (not of the test part).
