@@ -12,7 +12,7 @@ from backpass.ir.node import SURFACE, Node, broadcast_to
 from backpass.ir.op import Elementwise, Op, Precedence, Sample
 from backpass.ir.types import ArrayType, Dim, bind_dim, parse_type, size_of
 
-KINDS = ("data", "parameter", "state", "number")
+KINDS = ("data", "parameter", "fixed", "state", "number")
 
 
 @final
@@ -22,9 +22,10 @@ class Input(Op):
 
     Parameters
     ----------
-    kind : {"data", "parameter", "state", "number"}
-        Rows of a batch; what is learned; what is carried without being learned (velocities, running
-        statistics, step counters); a number that the user may tune (learning rate).
+    kind : {"data", "parameter", "fixed", "state", "number"}
+        Rows of a batch; what is learned; what never changes in a run (frozen weights); what is carried
+        without being learned (velocities, running statistics, step counters); a number that the user may
+        tune (learning rate).
     of : ArrayType
     """
 
@@ -147,6 +148,11 @@ def data(name: str, of: str | ArrayType) -> Node:
 def parameter(name: str, of: str | ArrayType) -> Node:
     """An input that is learned."""
     return _input("parameter", name, of)
+
+
+def fixed(name: str, of: str | ArrayType) -> Node:
+    """An input that never changes in a run: a weight that is not trained."""
+    return _input("fixed", name, of)
 
 
 def state(name: str, of: str | ArrayType) -> Node:
