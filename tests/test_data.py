@@ -1141,7 +1141,7 @@ def test_mnist() -> None:
     assert load_rows(folder).shape == (10_000, 784)
 
 
-@pytest.mark.parametrize("name", ["dataset", "prepare", "readers", "split"])
+@pytest.mark.parametrize("name", ["dataset", "arrays", "readers", "split"])
 def test_examples(name: str) -> None:
     importlib.import_module(f"backpass.data.{name}")
     failed, tried = doctest.testmod(sys.modules[f"backpass.data.{name}"])

@@ -18,7 +18,7 @@ Rows and columns are counted from 0 in every message, as in NumPy.
 """
 
 from backpass.data.dataset import Dataset, scaled
-from backpass.data.prepare import as_rows, from_arrays
+from backpass.data.arrays import as_rows, from_arrays
 from backpass.data.readers import BUNDLED, load, load_rows
 from backpass.data.split import Order, batch_starts, epoch_order, orders, split
 

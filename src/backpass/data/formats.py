@@ -24,7 +24,7 @@ from typing import IO
 import numpy as np
 
 from backpass.data.dataset import Array
-from backpass.data.prepare import as_rows
+from backpass.data.arrays import as_rows
 from backpass.errors import DataError
 
 MAX_MEMBERS = 10_000

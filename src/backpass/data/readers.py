@@ -13,7 +13,7 @@ from typing import Any
 
 from backpass.data.dataset import Array, Dataset
 from backpass.data.formats import open_file, read_idx, read_npy, read_npz
-from backpass.data.prepare import as_rows, build
+from backpass.data.arrays import as_rows, build
 from backpass.errors import DataError, UsageError, nearest
 
 BUNDLED = ("digits",)
