@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
 
 from backpass.data.dataset import Array, Dataset, Task
+from backpass.data.sparse import as_csr, dense, is_sparse
 from backpass.errors import DataError, UsageError, nearest
 
 MANY_CLASSES = 20
@@ -31,7 +33,10 @@ def from_arrays(
     *,
     task: Task | None = None,
     test: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | None = None,
     scale: float | None = None,
+    group: Any = None,
+    time: Any = None,
 ) -> Dataset:
     """Check arrays and make them a `Dataset`. The Dataset has its own copy of them.
 
@@ -40,16 +45,19 @@ def from_arrays(
     X : array-like, shape (n, d), or (n, height, width) or (n, height, width, channels) for images
         Numbers, bools, or numbers written as text (with a warning). Images are flattened. uint8, float32 and
         float64 stay what they are. Other kinds become float32 if that holds all their values, else float64;
-        there is a warning if a value changes (longdouble, and integers beyond 2**53).
+        there is a warning if a value changes (longdouble, and integers beyond 2**53). A sparse matrix (of
+        scipy.sparse) stays sparse until its rows enter a net.
     y : array-like, shape (n,) or (n, k)
         Labels or quantities; see Notes.
     name : str
-    task : {"classification", "regression"}, optional
+    task : {"classification", "multilabel", "regression"}, optional
         Overrides what is recognised from `y`.
-    test : (X, y), optional
-        A test part. Its columns and classes must be those of X and y.
+    test, validation : (X, y), optional
+        Parts of their own. Their columns and classes must be those of X and y.
     scale : float, optional
         What X is multiplied by before it enters a net. Left out, 1/255 for uint8 and 1 for all else.
+    group, time : array-like, shape (n,), optional
+        What the rows are parted by; see `split`.
 
     Returns
     -------
@@ -70,7 +78,8 @@ def from_arrays(
     - rows that are all 0 but for one 1, shape (n, k), are the classes 0 to k - 1;
     - floats of shape (n,) are classes if all are whole numbers, with at most 20 different values and at most
       one for every two rows (so that 0.0, 1.0, 1.0, 0.0 is XOR, and 3.0, 7.0, 12.0 are three quantities);
-    - all other floats are quantities: regression.
+    - all other floats are quantities: regression;
+    - several yes-or-no answers for each row, shape (n, k) of 0 and 1, must be asked for: "multilabel".
 
     A shape of (n, 1) is read as (n,).
 
@@ -81,7 +90,7 @@ def from_arrays(
     >>> from_arrays([[0.1], [0.3], [0.2]], [1.5, 2.5, 2.0]).task
     'regression'
     """
-    return build(X, y, name, task=task, test=test, scale=scale)
+    return build(X, y, name, task=task, test=test, validation=validation, scale=scale, group=group, time=time)
 
 
 def build(
@@ -91,59 +100,113 @@ def build(
     *,
     task: Task | None = None,
     test: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | None = None,
     scale: float | None = None,
     source: str = "",
     copy: bool = True,
+    group: Any = None,
+    time: Any = None,
 ) -> Dataset:
     """`from_arrays` for the readers, which own their arrays and need no copy of them."""
-    if task is not None and task not in get_args(Task):
-        raise UsageError(f"task={task!r} is not a task. {nearest(str(task), get_args(Task))}")
-    rows, image_shape = as_rows(X, copy=copy)
-    labels, task, classes = _labels(y, len(rows), task, "y", "X")
-    if task == "classification" and len(present := np.unique(labels)) == 1:
-        raise DataError(
-            f"y is {present[0].item()!r} in all {len(rows)} rows: one class, and nothing to tell apart.\n"
-            "  Give rows of at least two classes, or task='regression' if y is a quantity."
-        )
-    if len(rows) > 1 and (rows[:64] == rows[0]).all() and (rows == rows[0]).all():
+    check_task(task)
+    rows, image_shape = _matrix(X, "X", copy)
+    labels, task, classes = labels_of(y, rows.shape[0], task, "y", "X")
+    refuse_one_class(labels, task, "y")
+    if not is_sparse(rows) and len(rows) > 1 and (rows[:64] == rows[0]).all() and (rows == rows[0]).all():
         warnings.warn("all rows of X are equal: there is no information in X to learn from.", stacklevel=3)
     if scale is None:
         scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
     elif not (np.isfinite(scale) and scale != 0):
         raise UsageError(f"scale={scale} must be a number other than 0: every X would become {0 * scale}.")
-    part: Dataset | None = None
-    if test is not None:
-        more, shape = as_rows(test[0], what="X_test", copy=copy)
-        if more.shape[1] != rows.shape[1] or shape != image_shape:
+    data = Dataset(rows, labels, name, task, classes, image_shape, scale, None, source)
+    parts = {}
+    for role, given in (("test", test), ("validation", validation)):
+        if given is not None:
+            parts[role] = array_part(data, *given, role=role, copy=copy)
+    kinds = {rows.dtype, *(part.X.dtype for part in parts.values())}
+    if len(kinds) > 1:  # float32 and float64: the wider one for all
+        parts = {role: replace(part, X=part.X.astype(np.float64)) for role, part in parts.items()}
+        data = replace(data, X=rows.astype(np.float64))
+    for role, value in (("group", group), ("time", time)):
+        if value is not None:
+            parts[role] = by = np.array(value)
+            if by.shape != (len(data),):
+                raise DataError(
+                    f"{role} must have a value for each of the {len(data)} rows of X, shape ({len(data)},), "
+                    f"got {by.shape}."
+                )
+    return replace(data, **parts) if parts else data
+
+
+def check_task(task: str | None) -> None:
+    """Refuse a task that is not one of ours."""
+    if task is not None and task not in get_args(Task):
+        raise UsageError(f"task={task!r} is not a task. {nearest(str(task), get_args(Task))}")
+
+
+def refuse_one_class(labels: Array, task: Task, what: str) -> None:
+    """Refuse to learn from labels that are all the same."""
+    if task == "classification" and len(present := np.unique(labels)) == 1:
+        raise DataError(
+            f"{what} is {present[0].item()!r} in all {len(labels)} rows: one class, and nothing to tell apart.\n"
+            f"  Give rows of at least two classes, or task='regression' if {what} is a quantity."
+        )
+
+
+def array_part(data: Dataset, X: Any, y: Any, *, role: str, copy: bool = True) -> Dataset:
+    """Rows given beside a Dataset of arrays, as a Dataset of the same columns and classes.
+
+    Parameters
+    ----------
+    data : Dataset
+    X, y : array-like
+    role : str
+        "test" or "validation", for names and messages.
+
+    Raises
+    ------
+    DataError
+    """
+    rows, shape = _matrix(X, f"X_{role}", copy)
+    if rows.shape[1] != data.X.shape[1] or shape != data.image_shape:
+        raise DataError(
+            f"X_{role} has {_per_row(rows, shape)} and X has {_per_row(data.X, data.image_shape)}: "
+            "both must have the same columns, in the same order."
+        )
+    if rows.dtype != data.X.dtype and np.uint8 in (rows.dtype, data.X.dtype):
+        raise DataError(
+            f"X is {data.X.dtype} and X_{role} is {rows.dtype}, and bytes are scaled but floats are not: "
+            "give both as the same kind."
+        )
+    labels = part_labels(data, y, rows.shape[0], f"y_{role}", f"X_{role}")
+    return Dataset(
+        rows, labels, f"{data.name} ({role})", data.task, data.classes, data.image_shape, data.scale
+    )
+
+
+def part_labels(data: Dataset, y: Any, n: int, what: str, rows: str) -> Array:
+    """The labels of rows given beside a Dataset: of its task, its classes and its columns."""
+    wanted, _, seen = labels_of(y, n, data.task, what, rows)
+    if data.task == "classification":
+        new = [label for label in seen if label not in data.classes]
+        if new:
+            row = int(np.flatnonzero(wanted == new[0])[0])
             raise DataError(
-                f"X_test has {_per_row(more, shape)} and X has {_per_row(rows, image_shape)}: "
-                "both must have the same columns, in the same order."
+                f"{what} in row {row} is {new[0]!r}, a class that y does not have "
+                f"(y has {_few(data.classes)}). Train with rows of that class, or leave them out of the test."
             )
-        if more.dtype != rows.dtype:
-            if np.uint8 in (more.dtype, rows.dtype):
-                raise DataError(
-                    f"X is {rows.dtype} and X_test is {more.dtype}, and bytes are scaled but floats are not: "
-                    "give both as the same kind."
-                )
-            rows, more = rows.astype(np.float64, copy=False), more.astype(np.float64, copy=False)
-        wanted, _, seen = _labels(test[1], len(more), task, "y_test", "X_test")
-        if task == "classification":
-            new = [label for label in seen if label not in classes]
-            if new:
-                row = int(np.flatnonzero(wanted == new[0])[0])
-                raise DataError(
-                    f"y_test in row {row} is {new[0]!r}, a class that y does not have "
-                    f"(y has {_few(classes)}). Train with rows of that class, or leave them out of the test."
-                )
-            if wanted.dtype.kind != labels.dtype.kind:  # e.g. False against 0: equal, and found in classes
-                wanted = wanted.astype(labels.dtype)
-        elif wanted.shape[1:] != labels.shape[1:]:
-            raise DataError(f"y_test has shape {wanted.shape} and y {labels.shape}: give the same columns.")
-        part = Dataset(more, wanted, f"{name} (test)", task, classes, image_shape, scale, None, "")
-    return Dataset(rows, labels, name, task, classes, image_shape, scale, part, source)
+        if wanted.dtype.kind != data.y.dtype.kind:  # e.g. False against 0: equal, and found in classes
+            wanted = wanted.astype(data.y.dtype)
+    elif wanted.shape[1:] != data.y.shape[1:]:
+        raise DataError(f"{what} has shape {wanted.shape} and y {data.y.shape}: give the same columns.")
+    return wanted
 
 
-def _per_row(rows: Array, shape: tuple[int, ...] | None) -> str:
+def _matrix(X: Any, what: str, copy: bool) -> tuple[Any, tuple[int, ...] | None]:
+    return (as_csr(X, what), None) if is_sparse(X) else as_rows(X, what=what, copy=copy)
+
+
+def _per_row(rows: Any, shape: tuple[int, ...] | None) -> str:
     return f"images of {' x '.join(map(str, shape))}" if shape else f"{rows.shape[1]} columns"
 
 
@@ -161,7 +224,7 @@ def as_rows(X: Any, *, what: str = "X", copy: bool = True) -> tuple[Array, tuple
     Parameters
     ----------
     X : array-like
-        As in `from_arrays`.
+        As in `from_arrays`. A sparse matrix is made dense, if it is within the memory budget.
     what : str
         What to call it in an error.
     copy : bool
@@ -183,6 +246,9 @@ def as_rows(X: Any, *, what: str = "X", copy: bool = True) -> tuple[Array, tuple
     >>> rows, image_shape
     (array([[1., 2., 3., 4.]]), (2, 2))
     """
+    if is_sparse(X):
+        matrix = as_csr(X, what)
+        return dense(matrix, matrix.dtype, what), None
     array, names = _array(X, what)
     if array.ndim < 2:
         kind = array.dtype if isinstance(X, np.ndarray) else type(X).__name__
@@ -218,12 +284,6 @@ def _array(value: Any, what: str) -> tuple[Array, list[str] | None]:
         raise DataError(
             f"{what} is a masked array ({holes} masked values), and a net has no way to leave values out.\n"
             f"  Fill them, {what}.filled(value), or drop the rows that have them."
-        )
-    if hasattr(value, "tocsr") or hasattr(value, "todense"):
-        size = 8 * int(np.prod([int(d) for d in value.shape], dtype=object))
-        raise DataError(
-            f"{what} is sparse, and a dense copy of it takes {size:,} bytes, so none is made unasked.\n"
-            f"  If they fit, give {what}.toarray()."
         )
     names = None
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):  # a data frame, whoever made it
@@ -358,7 +418,7 @@ def _finite(rows: Array, what: str, names: list[str] | None) -> None:
 # ------------------------------------------------------------------------------------------------------- y
 
 
-def _labels(
+def labels_of(
     y: Any, n: int, task: Task | None, what: str, rows: str
 ) -> tuple[Array, Task, tuple[str | int, ...]]:
     """The labels as Dataset keeps them, the task, and the classes."""
@@ -376,6 +436,11 @@ def _labels(
         raise DataError(f"{what} must have shape (n,) or (n, columns), got {array.shape}.")
     if array.ndim == 2:
         return _columns(array, task, what)
+    if task == "multilabel":
+        raise DataError(
+            f"{what} has one column, and a multilabel task has several answers for each row, shape (n, k).\n"
+            "  Give a column of 0 and 1 for each answer, or task='classification'."
+        )
     array = _typed(array, what)
     if array.dtype.kind == "f":
         _no_holes(~np.isfinite(array), array, what)
@@ -418,7 +483,16 @@ def _columns(array: Array, task: Task | None, what: str) -> tuple[Array, Task, t
     numbers = _numbers(array, what, None)
     numbers = numbers.astype(np.float64 if numbers.dtype == np.uint8 else numbers.dtype, copy=False)
     _no_holes(np.asarray((~np.isfinite(numbers)).any(axis=1)), numbers, what)
-    hot = ((numbers == 0) | (numbers == 1)).all(axis=1) & (numbers.sum(axis=1) == 1)
+    answers = ((numbers == 0) | (numbers == 1)).all(axis=1)
+    if task == "multilabel":
+        if answers.all():
+            return numbers.astype(np.uint8), "multilabel", ()
+        row = int(np.flatnonzero(~answers)[0])
+        raise DataError(
+            f"{what} in row {row} is {_few(tuple(array[row].tolist()))}: a multilabel task has answers of 0 and "
+            "1.\n  Use task='regression' to predict numbers."
+        )
+    hot = answers & (numbers.sum(axis=1) == 1)
     if task != "regression" and hot.all():
         return numbers.argmax(axis=1).astype(np.int64), "classification", tuple(range(array.shape[1]))
     if task == "classification" or (task is None and whole):
@@ -426,7 +500,8 @@ def _columns(array: Array, task: Task | None, what: str) -> tuple[Array, Task, t
         raise DataError(
             f"{what} has {array.shape[1]} columns, and row {row} is not one-hot (one 1, all else 0): "
             f"{_few(tuple(array[row].tolist()))}.\n"
-            "  Give one label for each row, one-hot rows, or task='regression' to predict numbers."
+            "  Give one label for each row or one-hot rows; or task='multilabel' for several answers of 0 and 1 "
+            "in each row, or task='regression' to predict numbers."
         )
     return np.array(numbers, order="C"), "regression", ()
 

@@ -53,8 +53,9 @@ class Dataset:
         Names of the columns of y. Empty where they have none.
     feature_names : tuple of str
         Names of the input columns, in order. Empty where they have none.
-    group, time : str
-        The columns of a Table by which its rows may be parted; see `split`. "" for none.
+    group, time : str or ndarray, shape (n,)
+        What the rows are parted by, see `split`: a column of the Table, or an array. "" for none.
+        These columns are no inputs.
     options : dict
         What else `load` was given to read this source (names of columns, size of images ...), as JSON can
         hold it: ``load(source, **options)`` gives this Dataset again.
@@ -83,8 +84,8 @@ class Dataset:
     prepare: Prepare = "none"
     target: tuple[str, ...] = ()
     feature_names: tuple[str, ...] = ()
-    group: str = ""
-    time: str = ""
+    group: str | Array = ""
+    time: str | Array = ""
     options: dict[str, Any] = field(default_factory=dict)
     story: str = ""
     suggests: tuple[int, ...] = ()
@@ -113,9 +114,10 @@ class Dataset:
         return f"Dataset({self.name!r}, {self.task}, {len(self)} rows x {columns} columns{kind}{parts})"
 
     def fingerprint(self) -> str:
-        """The sha256, in hex, of shapes, dtypes and bytes of X and y (not of the test part).
+        """The sha256, in hex, of shapes, dtypes and bytes of X and y (not of the other parts).
 
         The bytes are taken in little-endian order, so that the fingerprint is the same on every machine.
+        Of a Table it is that of the Table, with the roles of its columns.
 
         Examples
         --------
@@ -124,7 +126,14 @@ class Dataset:
         'a261c2df9f17'
         """
         digest = hashlib.sha256()
-        for array in (self.X, self.y):
+        arrays = [self.X, self.y]
+        if self.table is not None:
+            digest.update(f"{self.table.fingerprint()} {self.feature_names} {self.target}\n".encode())
+            arrays = [self.y]
+        elif self.sparse:
+            digest.update(f"sparse {self.X.shape}\n".encode())
+            arrays = [self.X.data, self.X.indices, self.X.indptr, self.y]
+        for array in arrays:
             little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             digest.update(f"{little.dtype.str} {little.shape}\n".encode())
             digest.update(little.reshape(-1).view(np.uint8).data)
@@ -140,11 +149,13 @@ class Dataset:
         array([0, 1, 0])
         """
         if self.task != "classification":
-            raise UsageError(f"{self.name} is a regression: its targets are numbers and have no classes.")
+            raise UsageError(
+                f"{self.name} is a {self.task} task: its targets are numbers and have no classes."
+            )
         return np.searchsorted(np.asarray(self.classes), self.y).astype(np.int64, copy=False)
 
     def targets(self, dtype: DTypeLike = np.float64) -> Array:
-        """What the net should answer: one-hot rows for classes, a float column each for quantities.
+        """What the net should answer: one-hot rows for classes, else the columns of y as they are.
 
         Parameters
         ----------
@@ -168,12 +179,14 @@ class Dataset:
             return hot
         return scaled(self.y.reshape(len(self.y), -1), 1.0, kind, what="y")
 
-    def inputs(self, dtype: DTypeLike = np.float64) -> Array:
-        """What enters the net: X times `scale`.
+    def inputs(self, dtype: DTypeLike = np.float64, rows: NDArray[np.int64] | None = None) -> Array:
+        """What enters the net of a matrix: X times `scale`. A sparse one is made dense here.
 
         Parameters
         ----------
         dtype : float32 or float64
+        rows : int array, optional
+            Which rows; all if left out. A sparse matrix can so be gone through by batches.
 
         Returns
         -------
@@ -182,7 +195,9 @@ class Dataset:
         Raises
         ------
         DataError
-            A number is too large for `dtype`.
+            A number is too large for `dtype`, or a sparse matrix too large to be made dense.
+        UsageError
+            X is a Table: a `Preparation` makes its inputs.
 
         Examples
         --------
@@ -192,7 +207,50 @@ class Dataset:
         array([[0. , 1. ],
                [0.2, 0. ]], dtype=float32)
         """
-        return scaled(self.X, self.scale, dtype)
+        if self.table is not None:
+            raise UsageError(
+                f"{self.name} is a table of raw columns, and a net takes numbers.\n"
+                "  Fit a preparation: fit_preparation(dataset, train_rows).inputs(dataset, dtype)."
+            )
+        part = self.X if rows is None else self.X[rows]
+        if self.sparse:
+            from backpass.data.sparse import dense
+
+            part = dense(part, _float(dtype))
+        return scaled(part, self.scale, dtype)
+
+    def parts(
+        self, validation: float = 0.0, test: float = 0.0, *, seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of train, validation and test, by class, by group or by time; see `split`.
+
+        Parameters
+        ----------
+        validation, test : float
+            Fractions of the rows.
+        seed : int
+
+        Examples
+        --------
+        >>> from backpass.data import from_arrays
+        >>> data = from_arrays([[1], [2], [3], [4]], [0, 0, 1, 1], group=["a", "a", "b", "b"])
+        >>> train, _, test = data.parts(test=0.5, seed=0)
+        >>> data.y[train].tolist() in ([0, 0], [1, 1])
+        True
+        """
+        from backpass.data.split import split
+
+        labels = self.codes() if self.task == "classification" else len(self)
+        return split(
+            labels, validation, test, seed=seed, group=self._column("group"), time=self._column("time")
+        )
+
+    def _column(self, role: Literal["group", "time"]) -> Array | None:
+        """The values that the rows are parted by, shape (n,)."""
+        value = getattr(self, role)
+        if isinstance(value, str):
+            return None if not value else self.X[value]  # type: ignore[no-any-return]
+        return np.asarray(value)
 
 
 def _float(dtype: DTypeLike) -> np.dtype[Any]:

@@ -23,6 +23,7 @@ from typing import IO
 
 import numpy as np
 
+from backpass.data.budget import memory_budget as budget
 from backpass.data.dataset import Array
 from backpass.data.arrays import as_rows
 from backpass.errors import DataError
@@ -43,19 +44,12 @@ _TORN = (
 # --------------------------------------------------------------------------------------------------- files
 
 
-def budget() -> int:
-    """The most bytes that one file may become in memory: a quarter of this machine's, at most 4 GiB."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no sysconf on this system
-        memory = 16 * 2**30
-    return int(min(memory // 4, 4 * 2**30))
-
-
 def _too_large(what: str, size: int) -> DataError:
     return DataError(
         f"{what} would take {size:,} bytes of memory, and the limit on this machine is {budget():,} "
-        "(a quarter of the memory, at most 4 GiB).\n  Give a part of the data, or a smaller dtype."
+        "(a quarter of the memory, at most 4 GiB; the environment variable BACKPASS_MEMORY sets another).\n"
+        "  Give a part of the data, e.g. numpy.load(file, mmap_mode='r')[:100_000] of an .npy file, or a "
+        "smaller dtype."
     )
 
 

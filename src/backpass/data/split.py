@@ -29,6 +29,8 @@ def split(
     *,
     seed: int,
     stratify: bool = True,
+    group: ArrayLike | None = None,
+    time: ArrayLike | None = None,
 ) -> tuple[Index, Index, Index]:
     """Part the rows into train, validation and test.
 
@@ -44,6 +46,13 @@ def split(
         Give each class its proportion in each part. A class with as many rows as there are parts has a
         row in each of them, as long as each part has a place for every class; a class with fewer rows is
         in train first, then in test. The sizes of the parts are the same with or without it.
+    group : array of shape (n,), optional
+        The group of each row, e.g. the patient. Rows of one group are never parted: whole groups are held
+        out, in an order drawn from the seed, until a part is as near to its size as it gets. Classes are
+        not balanced then.
+    time : array of shape (n,), optional
+        When each row was: numbers or dates. The last rows are test and those before them validation; the
+        seed does nothing. Rows of the same moment stay together, so sizes may differ a little.
 
     Returns
     -------
@@ -62,6 +71,8 @@ def split(
     >>> train, validation, test = split(["a", "a", "a", "b", "b", "b"], 1 / 3, 1 / 3, seed=1)
     >>> len(train), len(validation), len(test)
     (2, 2, 2)
+    >>> split(4, test=0.5, seed=1, time=[2024, 2022, 2023, 2021])
+    (array([1, 3]), array([], dtype=int64), array([0, 2]))
     """
     labels: NDArray[Any] | None = None
     if isinstance(n_or_labels, (int, np.integer)) and not isinstance(n_or_labels, bool):
@@ -94,6 +105,12 @@ def split(
             f"{sizes['test']} rows, so train would be empty. Give more rows or smaller fractions."
         )
 
+    if group is not None and time is not None:
+        raise UsageError("rows are parted by group or by time, not by both: give one of them.")
+    if time is not None:
+        return _by_time(_aligned(time, n, "time"), sizes["validation"], sizes["test"])
+    if group is not None:
+        return _by_group(_aligned(group, n, "group"), sizes["validation"], sizes["test"], seed)
     shuffled = _permutation(n, _philox(seed, 0, _SPLIT))
     if labels is None or not stratify or labels.ndim != 1 or labels.dtype.kind == "f":
         in_test, in_validation = shuffled[: sizes["test"]], shuffled[sizes["test"] :][: sizes["validation"]]
@@ -122,6 +139,83 @@ def _stratified(
     rank = np.arange(len(labels)) - np.repeat(starts, counts)
     first, second = np.repeat(of_test, counts), np.repeat(of_test + of_validation, counts)
     return by_class[rank >= second], by_class[(rank >= first) & (rank < second)], by_class[rank < first]
+
+
+def _aligned(value: ArrayLike, n: int, what: str) -> NDArray[Any]:
+    """The group or the time of each row, without holes."""
+    array = np.asarray(value)
+    if array.shape != (n,):
+        raise DataError(
+            f"{what} must have a value for each of the {n} rows, shape ({n},), got {array.shape}."
+        )
+    if array.dtype.kind == "O":
+        bad = np.array([v is None or v != v for v in array], dtype=bool)
+        array = np.where(bad, "", array).astype(str) if what == "group" else array
+    else:
+        bad = np.isnan(array) if array.dtype.kind == "f" else np.zeros(n, dtype=bool)
+        bad = np.isnat(array) if array.dtype.kind in "mM" else bad
+    if bad.any():
+        raise DataError(
+            f"{what} is missing in {int(bad.sum())} of {n} rows, the first is row {np.flatnonzero(bad)[0]} "
+            "(counted from 0).\n  Fill these in, or drop the rows."
+        )
+    if what == "time" and array.dtype.kind not in "biufmM":
+        raise DataError(
+            f"time must be numbers or dates, got {array.dtype}: e.g. {str(array[0])[:40]!r} in row 0.\n"
+            "  Write dates as 2024-12-31, or convert them with numpy.asarray(values, dtype='datetime64')."
+        )
+    return array
+
+
+def _by_time(when: NDArray[Any], validation: int, test: int) -> tuple[Index, Index, Index]:
+    """The last moments to test, those before them to validation."""
+    order = np.argsort(when, kind="stable").astype(np.int64)
+    n = len(order)
+    # A part may begin only where the moment changes, else one moment would be in two parts.
+    starts = np.flatnonzero(when[order][1:] != when[order][:-1]) + 1
+    first = middle = n
+    if test:
+        first = middle = _border(starts, n, n - test, "test")
+    if validation:
+        middle = _border(starts, first, first - validation, "validation")
+    return np.sort(order[:middle]), np.sort(order[middle:first]), np.sort(order[first:])
+
+
+def _border(starts: Index, end: int, wanted: int, part: str) -> int:
+    """Where a part that ends at `end` begins, as near to `wanted` as it gets."""
+    open_ = starts[starts < end]
+    if not open_.size:
+        raise DataError(_too_few(part, "moments", len(starts) + 1))
+    return int(open_[np.argmin(np.abs(open_ - wanted))])
+
+
+def _by_group(group: NDArray[Any], validation: int, test: int, seed: int) -> tuple[Index, Index, Index]:
+    """Whole groups to test, then to validation, as near to the sizes as they get."""
+    _, codes, counts = np.unique(group, return_inverse=True, return_counts=True)
+    left = _permutation(len(counts), _philox(seed, 0, _SPLIT)).tolist()
+    asked = [(name, size) for name, size in (("test", test), ("validation", validation)) if size]
+    if len(left) <= len(asked):
+        raise DataError(_too_few("train", "groups", len(counts)))
+    part = np.zeros(len(counts), dtype=np.int64)  # of each group: 0 train, 1 validation, 2 test
+    for k, (name, size) in enumerate(asked):
+        room = len(left) - (len(asked) - k)  # a group stays for each part that comes after, and for train
+        have, taken = 0, []
+        for g in left:
+            if len(taken) < room and abs(have + counts[g] - size) < abs(have - size):
+                have += int(counts[g])
+                taken.append(g)
+        taken = taken or [min(left, key=lambda h: int(counts[h]))]
+        part[taken] = 2 if name == "test" else 1
+        left = [g for g in left if not part[g]]
+    of_row = part[codes.reshape(-1)]
+    return np.flatnonzero(of_row == 0), np.flatnonzero(of_row == 1), np.flatnonzero(of_row == 2)
+
+
+def _too_few(part: str, what: str, count: int) -> str:
+    return (
+        f"{part} would be empty: the rows have {count} different {what}, and those are never parted.\n"
+        "  Ask for fewer parts or other sizes, or part the rows at random (no group, no time)."
+    )
 
 
 def _take(counts: Index, left: Index, size: int, keep: Index) -> Index:
