@@ -1,25 +1,42 @@
-"""A training step as one Graph: forward, backward, update."""
+"""A training step as one Graph: forward, backward, update. And beside it the program of prediction."""
 
 from __future__ import annotations
+
+import inspect
+from typing import Any
 
 from backpass.ir import Graph
 from backpass.nn import Network, add_cost
 from backpass.passes import backward, simplify
-from backpass.training.optimisers import SGD, number_inputs
+from backpass.training.optimisers import Optimiser, number_inputs
 
 
-def step_graph(network: Network, loss: str, optimiser: SGD, in_features: int, dtype: str = "f32") -> Graph:
+def step_graph(
+    network: Network,
+    loss: Any,
+    optimiser: Optimiser,
+    in_features: int,
+    dtype: str = "f32",
+    *,
+    weighted: bool = False,
+    l1: float = 0.0,
+    l2: float = 0.0,
+) -> Graph:
     """Build the program of one training step.
 
     Parameters
     ----------
     network : Network
-    loss : str
-        One of `backpass.nn.LOSSES`.
-    optimiser : SGD
+    loss : str, Loss or callable
+        See `backpass.nn.loss_named`.
+    optimiser : Optimiser
     in_features : int
         Columns of the data.
     dtype : {"f32", "f64"}
+    weighted : bool
+        Whether each row has a weight ``w``.
+    l1, l2 : float
+        Whether the cost has these penalties: it does where they are not zero. Their values are inputs.
 
     Returns
     -------
@@ -31,6 +48,7 @@ def step_graph(network: Network, loss: str, optimiser: SGD, in_features: int, dt
     Examples
     --------
     >>> from backpass.nn import Dense
+    >>> from backpass.training.optimisers import SGD
     >>> step = step_graph(Network([Dense(2, "tanh"), Dense(1)]), "squared_error", SGD(0.1), 3, "f64")
     >>> print(step.text(prelude=False, section="backward"))
     B = x.shape[0]
@@ -41,13 +59,34 @@ def step_graph(network: Network, loss: str, optimiser: SGD, in_features: int, dt
     db1 = sum(δ1, axis=0)            # f64[2]
     dW1 = x.T @ δ1                   # f64[3,2]
     """
-    forward = add_cost(network.forward(in_features, dtype), len(network), network.activation, loss)
+    forward = _costed(network, loss, in_features, dtype, True, weighted=weighted, l1=bool(l1), l2=bool(l2))
     parameters = forward.inputs_of_kind("parameter")
     step = backward(forward, "C", list(parameters), names=network.deltas)
-    numbers = number_inputs(optimiser, dtype)
-    for name, parameter in parameters.items():
-        update = optimiser.update(parameter, step[f"d{name}"], numbers)
-        slots = {f"{slot}_new": new for slot, (_, new) in update.slots.items()}
-        carry = {f"{slot}_new": slot for slot in update.slots} | {f"{name}_new": name}
-        step = step.extended(slots | {f"{name}_new": update.new}, carry)
-    return simplify(step, fold=True)
+    gradients = {name: step[f"d{name}"] for name in parameters}
+    update = optimiser.update(parameters, gradients, number_inputs(optimiser, dtype))
+    return simplify(step.extended(update.outputs, update.carry), fold=True)
+
+
+def predict_graph(network: Network, loss: Any, in_features: int, dtype: str = "f32") -> Graph:
+    """Build the program of prediction: dropout is off, normalisation uses its running statistics.
+
+    Returns
+    -------
+    Graph
+        Outputs: the prediction, first, and the loss of each example.
+    """
+    forward = _costed(network, loss, in_features, dtype, False)
+    return simplify(forward.part([network.prediction, "loss"]), fold=True)
+
+
+def _costed(
+    network: Network, loss: Any, in_features: int, dtype: str, training: bool, **cost: bool
+) -> Graph:
+    """The forward program with its cost. A seam: it asks for nothing that these sizes do not need."""
+    if "training" in inspect.signature(network.forward).parameters:
+        forward = network.forward(in_features, dtype, training=training)  # type: ignore[call-arg]
+    else:
+        forward = network.forward(in_features, dtype)
+    if "weighted" in inspect.signature(add_cost).parameters:
+        return add_cost(forward, network, loss, **cost)  # type: ignore[arg-type, call-arg]
+    return add_cost(forward, len(network), network.activation, loss)
