@@ -1,0 +1,188 @@
+"""Exported networks: they predict without backpass what they predict with it."""
+
+import json
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+import backpass as bp
+from backpass.data import from_arrays
+from backpass.errors import StorageError, UsageError
+from backpass.export import export
+
+#: Refuses every import but NumPy and the standard library: what a script promises to need.
+ALONE = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in ("numpy", "predict"):
+            raise ModuleNotFoundError(f"predict.py imports {name}")
+sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, sys.argv[1])
+import numpy, predict
+numpy.save(sys.argv[1] + "/raw.npy", predict.predict_raw(numpy.load(sys.argv[1] + "/rows.npy")))
+numpy.save(sys.argv[1] + "/answers.npy", predict.predict(numpy.load(sys.argv[1] + "/rows.npy")))
+"""
+
+
+@lru_cache
+def trained(kind: str, dtype: str = "f64") -> tuple[bp.Run, np.ndarray]:
+    """A small run of one kind, and raw rows to predict."""
+    rng = np.random.default_rng(1)
+    X = load_digits().data
+    if kind == "digits":
+        net, data = bp.Network([bp.Dense(12, "relu"), bp.Dense(10, "softmax")]), "digits"
+        X = np.concatenate([X] * 3)  # more rows than one pass takes
+    elif kind == "bytes":
+        X = rng.integers(0, 256, (60, 4, 3)).astype(np.uint8)
+        net, data = bp.Network([bp.Dense(5, "tanh"), bp.Dense(3, "softmax")]), (X, np.arange(60) % 3)
+    elif kind == "one output":
+        labels = np.where(X[:, 20] > 7, "yes", "no")
+        net, data = bp.Network([bp.Dense(4, "sigmoid"), bp.Dense(1, "sigmoid")]), (X, labels)
+    elif kind == "quantities":
+        Y = rng.normal(size=(len(X), 2))
+        net, data = bp.Network([bp.Dense(6, "tanh"), bp.Dense(2)]), (X, Y)
+    else:
+        net, data = bp.Network([bp.Dense(4, "relu"), bp.Dense(1)]), (X, X[:, 3] * 0.31 + X[:, 7])
+    return bp.train(net, data, optimizer=bp.SGD(0.01), epochs=1, dtype=dtype, executor="reference"), X
+
+
+KINDS = ["digits", "bytes", "one output", "quantities", "one quantity"]
+
+
+def python(*arguments: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_numpy_alone_gives_the_bits_of_the_run(kind: str, dtype: str, tmp_path: Path) -> None:
+    run, X = trained(kind, dtype)
+    assert [p.name for p in export(run, "numpy", tmp_path)] == ["predict.py", "weights.npz"]
+    np.save(tmp_path / "rows.npy", X)
+    shown = python("-c", ALONE, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    raw = np.load(tmp_path / "raw.npy")
+    assert raw.dtype == run.predict_raw(X).dtype
+    np.testing.assert_array_equal(raw, run.predict_raw(X))
+    np.testing.assert_array_equal(np.load(tmp_path / "answers.npy"), run.predict(X))
+
+
+def test_the_blocker_of_that_test_blocks(tmp_path: Path) -> None:
+    (tmp_path / "predict.py").write_text("import scipy\n")
+    assert "predict.py imports scipy" in python("-c", ALONE, tmp_path).stderr
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch_agrees(kind: str, dtype: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run, X = trained(kind, dtype)
+    assert [p.name for p in export(run, "torch", tmp_path)] == ["model.py", "weights.safetensors"]
+    np.save(tmp_path / "rows.npy", X)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import model, numpy as np; import torch\n"
+    code += "found = model.predict_raw(np.load(sys.argv[1] + '/rows.npy'))\n"
+    code += "assert sum(isinstance(m, torch.nn.Linear) for m in model.load().modules()) == 2\n"
+    code += "np.save(sys.argv[1] + '/raw.npy', found)"
+    shown = python("-c", code, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    raw, expected = np.load(tmp_path / "raw.npy"), run.predict_raw(X)
+    assert raw.dtype == expected.dtype
+    scale = max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(raw, expected, rtol=0, atol=scale * (1e-5 if dtype == "f32" else 1e-12))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scripts_print_the_table_of_predict(kind: str, tmp_path: Path, capsys) -> None:
+    from backpass.cli import main
+
+    run, X = trained(kind)
+    run.save(tmp_path / "run")
+    export(run, "numpy", tmp_path / "out")
+    flat = X.reshape(len(X), -1).astype(np.float64)[:20]
+    np.save(tmp_path / "rows.npy", flat if kind != "bytes" else X[:20])
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "rows.npy")]) == 0
+    expected = capsys.readouterr().out
+    assert python(tmp_path / "out/predict.py", tmp_path / "rows.npy").stdout == expected
+    if kind != "bytes":
+        lines = "\n".join(",".join(repr(float(v)) for v in row) for row in flat)
+        assert python(tmp_path / "out/predict.py", "-", input=lines).stdout == expected
+        named = tmp_path / "rows.csv"
+        named.write_text(",".join(f"c{i}" for i in range(flat.shape[1])) + "\n" + lines + "\n")
+        assert python(tmp_path / "out/predict.py", named).stdout == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2,3\n", "line 1 has 3 values; the network needs 64"),
+        (",".join(["1"] * 63 + ["x"]) + "\n" + ",".join(["1"] * 63 + ["six"]) + "\n", "'six', not a number"),
+        (",".join(["1"] * 63 + ["nan"]) + "\n", "row 0, column 63 (counted from 0) is nan"),
+    ],
+)
+def test_bad_rows_are_named(text: str, said: str, tmp_path: Path) -> None:
+    run, _ = trained("digits", "f32")
+    export(run, "numpy", tmp_path)
+    (tmp_path / "rows.csv").write_text(text)
+    shown = python(tmp_path / "predict.py", tmp_path / "rows.csv")
+    assert shown.returncode == 3
+    assert said in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert python(tmp_path / "predict.py").returncode == 2
+    assert "No such file" in python(tmp_path / "predict.py", tmp_path / "none.npy").stderr
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    run, _ = trained("one quantity")
+    (tmp_path / "weights.npz").write_text("mine")
+    with pytest.raises(StorageError, match=r"already holds weights\.npz, and nothing was written"):
+        export(run, "numpy", tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.npz"]
+    assert (tmp_path / "weights.npz").read_text() == "mine"
+    export(run, "numpy", tmp_path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predict.py", "weights.npz"]
+    with pytest.raises(StorageError, match="cannot make the folder"):
+        export(run, "numpy", tmp_path / "weights.npz" / "deeper")
+
+
+def test_a_format_that_is_not_there_is_named(tmp_path: Path) -> None:
+    run, _ = trained("one quantity")
+    with pytest.raises(UsageError, match="Did you mean 'torch'"):
+        export(run, "torhc", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_safetensors_say_what_they_belong_to(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    run, _ = trained("one output")
+    (path,) = export(run, "safetensors", tmp_path)
+    with safe_open(path, "np") as file:
+        about = file.metadata()
+        assert sorted(file.keys()) == ["W1", "W2", "b1", "b2"]
+        np.testing.assert_array_equal(file.get_tensor("W1"), run.weights["W1"])
+    assert json.loads(about["classes"]) == ["no", "yes"]
+    assert bp.Network.from_description(json.loads(about["network"])).outputs == 1
+    assert about["dtype"] == "f64"
+    assert "z1 = x @ W1 + b1" in about["program"]
+
+
+def test_names_from_a_file_cannot_become_code(tmp_path: Path) -> None:
+    bad = "x\nraise SystemExit('owned')\n'''\"\"\"\\"
+    X, y = np.eye(4), [bad, "b", bad, "b"]
+    net = bp.Network([bp.Dense(2, "softmax")])
+    run = bp.train(net, from_arrays(X, y, name=bad), epochs=1)
+    np.save(tmp_path / "rows.npy", X)
+    for format, script in (("numpy", "predict.py"), ("torch", "model.py")):
+        if format == "torch":
+            pytest.importorskip("torch")
+        export(run, format, tmp_path / format)
+        shown = python(tmp_path / format / script, tmp_path / "rows.npy")
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.startswith("row,prediction,p_b,")
