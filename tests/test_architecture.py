@@ -28,6 +28,7 @@ RANKS = {
     "report": 6,
     "run": 7,
     "fit": 8,
+    "export": 8,
     "cli": 9,
 }
 
