@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from backpass.data import Dataset, from_arrays
 from backpass.data import load as load_data
@@ -18,15 +20,18 @@ from backpass.exec.machine import blas_name, cpu_name, versions
 from backpass.nn import Dense, Network, default_loss
 from backpass.run import Run
 from backpass.training.batches import Batches
-from backpass.training.evaluate import Evaluator
+from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
-from backpass.training.loop import Progress, train_steps
-from backpass.training.optimisers import SGD
+from backpass.training.loop import Callbacks, Progress, train_steps
+from backpass.training.optimisers import SGD, Optimiser
 from backpass.training.record import Record, checkpoint_spacing
 from backpass.training.rows import Rows, entered, parts_of
+from backpass.training.schedules import check, check_count
 from backpass.training.settings import DataSettings, Machine, Settings
-from backpass.training.step import step_graph
-from backpass.training.store import write_end, write_start
+from backpass.training.step import predict_graph, step_graph
+from backpass.training.stopping import EarlyStopping
+from backpass.training.store import Writer
+from backpass.training.weights import ClassWeight, row_weights, started_from
 
 Held = float | tuple[Any, Any] | None
 Data = tuple[Any, Any] | Dataset | str
@@ -36,8 +41,8 @@ def train(
     network: Network,
     data: Data,
     *,
-    loss: str | None = None,
-    optimizer: SGD | None = None,
+    loss: Any = None,
+    optimizer: Optimiser | None = None,
     batch: int = 32,
     epochs: int = 10,
     seed: int = 0,
@@ -47,6 +52,14 @@ def train(
     dtype: Literal["f32", "f64"] = "f32",
     executor: Literal["auto", "reference", "compiled"] = "auto",
     out: str | os.PathLike[str] | RunFolder | None = None,
+    stop: EarlyStopping | None = None,
+    time_limit: float | None = None,
+    callbacks: Iterable[Any] = (),
+    l1: float = 0.0,
+    l2: float = 0.0,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+    start: Run | Mapping[str, ArrayLike] | None = None,
     begun: Callable[[Run], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run:
@@ -57,10 +70,10 @@ def train(
     network : Network
     data : (X, y), Dataset, or str
         Arrays, or what `backpass.data.load` takes: a bundled name or a path.
-    loss : str, optional
-        "cross_entropy" or "squared_error"; by default the one that goes with the last activation.
-    optimizer : SGD, optional
-        ``SGD(0.1)`` if left out.
+    loss : str, Loss or callable, optional
+        Such as "cross_entropy" or "squared_error"; by default the one that goes with the last activation.
+    optimizer : Optimiser, optional
+        ``SGD(0.1)`` if left out. See `backpass.training.optimisers`.
     batch : int
         Rows of a step; the last batch of an epoch may be shorter.
     epochs : int
@@ -77,6 +90,21 @@ def train(
     executor : {"auto", "reference", "compiled"}
     out : path-like or RunFolder, optional
         A new folder to keep the run in while it goes on. Without it, `Run.save` can write it later.
+    stop : EarlyStopping, optional
+        Ends the run when the validation rows are predicted no better.
+    time_limit : float, optional
+        Seconds, after which the run ends; what was learned until then is its result.
+    callbacks : iterable of callables or objects
+        Called while the run goes; see `backpass.training.loop.Callbacks`.
+    l1, l2 : float
+        Penalties on the weights W, not on biases: C = mean loss + l1 Σ|W| + ½ l2 ΣW².
+    sample_weight : array-like, shape (n,), optional
+        How much each row of the data counts, zero or more; scaled so that the training rows have mean 1.
+        Metrics on any rows are not weighted.
+    class_weight : "balanced" or mapping of class to float, optional
+        How much each class counts; see `backpass.training.weights.row_weights`.
+    start : Run or mapping of str to array, optional
+        Weights to start from, by name, instead of new ones: all of them. The optimiser starts anew.
     begun : callable, optional
         Called with the Run, its folder there, before the first step.
     progress : callable, optional
@@ -102,38 +130,44 @@ def train(
     >>> run.predict(X).tolist()
     [0, 1, 1, 0]
     """
-    _check_count("batch", batch)
-    _check_count("epochs", epochs)
+    check_count("batch", batch)
+    check_count("epochs", epochs)
     if not isinstance(network, Network):
         raise UsageError(
             f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {network!r}"
         )
-    if not isinstance(optimizer, SGD | None):
+    if not isinstance(optimizer, Optimiser | None):
         raise UsageError(f"optimizer must be an optimiser, such as SGD(0.5), got {optimizer!r}")
+    if not isinstance(stop, EarlyStopping | None):
+        raise UsageError(f"stop must be a rule, such as EarlyStopping(patience=10), got {stop!r}")
     if dtype not in ("f32", "f64"):
         raise UsageError(f"dtype is 'f32' or 'f64', got {dtype!r}")
-    dataset = _dataset(data)
+    check("l1", l1, 0.0)
+    check("l2", l2, 0.0)
+    if time_limit is not None:
+        check("time_limit", time_limit, 0.0, open=True)
+    called = Callbacks(callbacks)
     optimizer = optimizer or SGD()
     loss = loss or default_loss(network.activation)
-    fractions = [h if isinstance(h, (int, float)) and h else 0.0 for h in (validation, test)]
-    train_part, validation_part, test_part = parts_of(dataset, fractions[0], fractions[1], seed)
-    x, t = entered(dataset, dtype, network.outputs)
-    rows, features = Rows.taken(x, t, train_part), x.shape[1]
-    held: dict[str, tuple[Any, Any] | None] = {"validation": None, "test": None}
-    for name, given, part in (("validation", validation, validation_part), ("test", test, test_part)):
-        if isinstance(given, tuple):
-            held[name] = _rows_of_their_own(dataset, given, dtype, network.outputs)
-        elif len(part):
-            held[name] = (x[part], t[part])
-    if test is None and dataset.test is not None:
-        held["test"] = entered(dataset.test, dtype, network.outputs)
-    step = step_graph(network, loss, optimizer, features, dtype)
-    batches = Batches(len(train_part), min(batch, len(train_part)), epochs, seed, order)
-    loop, why = compile_loop(step, rows.arrays, batches.batch, batches.steps, executor)
+    entry = _entered(network, data, validation, test, seed, dtype)
+    rows, features = entry.rows, entry.rows.arrays["x"].shape[1]
+    given = row_weights(
+        sample_weight,
+        class_weight,
+        rows.numbers,
+        entry.all_rows,
+        classes_of(rows.arrays["t"]) if entry.settings.task == "classification" else None,
+        entry.settings.classes,
+        dtype,
+    )
+    row_data = {} if given is None else {"w": given}
+    step = step_graph(network, loss, optimizer, features, dtype, weighted=bool(row_data), l1=l1, l2=l2)
+    batches = Batches(len(rows.numbers), min(batch, len(rows.numbers)), epochs, seed, order)
+    loop, why = compile_loop(step, rows.arrays | row_data, batches.batch, batches.steps, executor)
     settings = Settings(
         layers=tuple(network.describe()),
         in_features=features,
-        loss=loss,
+        loss=loss if isinstance(loss, str) else loss.describe(),
         optimiser=optimizer.describe(),
         batch=batches.batch,
         epochs=epochs,
@@ -143,65 +177,74 @@ def train(
         executor=loop.name,
         executor_why=why,
         spacing=checkpoint_spacing(step, batches.batch, batches.steps),
-        data=DataSettings(
-            name=dataset.name,
-            source=dataset.source,
-            fingerprint=dataset.fingerprint(),
-            scale=dataset.scale,
-            task=dataset.task,
-            classes=tuple(c.item() if isinstance(c, np.generic) else c for c in dataset.classes),
-            validation=fractions[0],
-            test=fractions[1],
-            rows=len(train_part),
-            image_shape=dataset.image_shape,
-        ),
+        data=entry.settings,
         machine=Machine(versions(), cpu_name(), blas_name(loop.name), loop.threads),
+        l1=l1,
+        l2=l2,
+        weighted=bool(row_data),
+        class_weight="" if class_weight is None else "balanced" if isinstance(class_weight, str) else "given",
+        stop=stop.describe() if stop is not None else None,
+        time_limit=time_limit,
+        start="" if start is None else f"{start.path or 'a run'}" if isinstance(start, Run) else "given",
     )
-    start = network.initial(features, seed, dtype)
-    for name, node in step.inputs_of_kind("state").items():
-        start[name] = np.zeros(node.array_type.bind({}).shape, node.array_type.numpy_dtype)  # type: ignore[arg-type]
-    record = Record(settings, step, batches, {0: start})
+    record = Record(settings, step, batches, predict=predict_graph(network, loss, features, dtype))
+    record.row_data = row_data
+    _set_start(record, network.initial(features, seed, dtype), start)
     run = Run(record, rows)
     run._loop = loop
     folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
-    _go(run, held, folder, begun, progress)
+    events = {"stop": stop, "time_limit": time_limit, "callbacks": called}
+    _go(run, entry.held, folder, begun, progress, events)
     return run
+
+
+def _set_start(
+    record: Record, initial: Mapping[str, NDArray[Any]], start: Run | Mapping[str, ArrayLike] | None
+) -> None:
+    """Where the run starts: drawn or given weights, and the optimiser's slots, which are zero."""
+    initial = dict(initial)
+    if isinstance(start, Run):
+        found = start.record.result()  # its slots belong to its own optimiser, its draws to its own seed
+        start = {name: found[name] for name in start.record.predict_graph.inputs if name in found}
+    if start is not None:
+        initial = started_from(start, initial)
+    record.fixed = {name: initial[name] for name in record.step.inputs_of_kind("fixed")}
+    carry = {}
+    for name in record.carried:
+        type_ = record.step.inputs[name].array_type
+        carry[name] = initial[name] if name in initial else np.zeros(type_.bind({}).shape, type_.numpy_dtype)  # type: ignore[arg-type]
+    record.checkpoints[0] = carry
 
 
 def _go(
     run: Run,
-    held: dict[str, tuple[Any, Any] | None],
+    held: Mapping[str, tuple[Any, Any] | None],
     folder: RunFolder | None,
     begun: Callable[[Run], None] | None,
     progress: Callable[[Progress], None] | None,
+    events: Mapping[str, Any],
 ) -> None:
     """Run the steps, writing to the folder as they go; whatever ends them, the record is whole."""
     record, rows = run.record, run.rows.arrays
-    evaluator = Evaluator(record.step, record.network.prediction, record.settings.data.task)
-    validation = held["validation"]
-    written: set[int] = set()
-
-    def wrote(done: int) -> None:
-        if folder is None:
-            return
-        new = sorted(record.checkpoints.keys() - written)
-        for mark in new:
-            folder.checkpoint(mark, record.checkpoints[mark])
-        if new:
-            folder.outcome(record.settings, record.outcome)
-        written.update(new)
-        folder.costs(record.costs)
-
+    evaluator = Evaluator(record.predict_graph, record.prediction, record.settings.data.task)
+    validation, writer = held["validation"], None
     if folder is not None:
-        write_start(folder, record, run.rows)
-        wrote(0)
+        writer = Writer(folder, record, run.rows)
+        writer.wrote()
         run.path = Path(folder.path)
     if begun is not None:
         begun(run)
     try:
-        validate = None if validation is None else lambda carry: evaluator.metrics(carry, *validation)
+        validate = None if validation is None else lambda values: evaluator.metrics(values, *validation)
         assert run._loop is not None
-        for event in train_steps(record, run._loop, rows, validate=validate, wrote=wrote):
+        for event in train_steps(
+            record,
+            run._loop,
+            rows | record.row_data,
+            validate=validate,
+            wrote=None if writer is None else lambda done: writer.wrote(),
+            **events,
+        ):
             if progress is not None:
                 progress(event)
     except BaseException as error:
@@ -211,13 +254,54 @@ def _go(
         parts = {"train": (rows["x"], rows["t"]), **held}
         if record.outcome.status != "diverged":
             record.outcome.metrics = {
-                name: evaluator.metrics(record.last(), *part)
+                name: evaluator.metrics(record.result(), *part)
                 for name, part in parts.items()
                 if part is not None
             }
-        if folder is not None:
-            wrote(record.outcome.steps)
-            write_end(folder, record)
+        if writer is not None:
+            writer.end()
+
+
+# ---- data
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """The data of a run, as they enter the network."""
+
+    rows: Rows
+    held: dict[str, tuple[Any, Any] | None]  #: validation and test rows
+    settings: DataSettings
+    all_rows: int  #: of the data set, held-out ones included
+
+
+def _entered(network: Network, data: Data, validation: Held, test: Held, seed: int, dtype: str) -> _Entry:
+    """Read the data, take them apart, and bring them to numbers."""
+    dataset = _dataset(data)
+    fractions = [h if isinstance(h, (int, float)) and h else 0.0 for h in (validation, test)]
+    train_part, validation_part, test_part = parts_of(dataset, fractions[0], fractions[1], seed)
+    x, t = entered(dataset, dtype, network.outputs)
+    held: dict[str, tuple[Any, Any] | None] = {"validation": None, "test": None}
+    for name, given, part in (("validation", validation, validation_part), ("test", test, test_part)):
+        if isinstance(given, tuple):
+            held[name] = _rows_of_their_own(dataset, given, dtype, network.outputs)
+        elif len(part):
+            held[name] = (x[part], t[part])
+    if test is None and dataset.test is not None:
+        held["test"] = entered(dataset.test, dtype, network.outputs)
+    settings = DataSettings(
+        name=dataset.name,
+        source=dataset.source,
+        fingerprint=dataset.fingerprint(),
+        scale=dataset.scale,
+        task=dataset.task,
+        classes=tuple(c.item() if isinstance(c, np.generic) else c for c in dataset.classes),
+        validation=fractions[0],
+        test=fractions[1],
+        rows=len(train_part),
+        image_shape=dataset.image_shape,
+    )
+    return _Entry(Rows.taken(x, t, train_part), held, settings, len(dataset))
 
 
 def network_for(dataset: Dataset, hidden: list[int], activation: str = "relu") -> Network:
@@ -245,8 +329,3 @@ def _rows_of_their_own(dataset: Dataset, given: tuple[Any, Any], dtype: str, out
     other = from_arrays(dataset.X, dataset.y, task=dataset.task, scale=dataset.scale, test=given).test
     assert other is not None
     return entered(other, dtype, outputs)
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -21,7 +21,7 @@ from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
 from backpass.training.rows import Rows
 from backpass.training.settings import Settings
-from backpass.training.store import read_record, write_end, write_start
+from backpass.training.store import Writer, read_record
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
@@ -57,7 +57,10 @@ class Run:
 
     @property
     def status(self) -> str:
-        """ "finished", "interrupted", "diverged", or "running" for a run that was killed."""
+        """How it ended: "finished", "stopped early", "time limit", "interrupted" or "diverged".
+
+        It is "running" for a run that was killed.
+        """
         return self.record.outcome.status
 
     @property
@@ -77,25 +80,25 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Metrics of the final weights by part: train, validation, test."""
+        """Metrics of the weights that the run ends with, by part: train, validation, test."""
         return self.record.outcome.metrics
 
     @cached_property
     def weights(self) -> dict[str, Array]:
-        """The parameters after the last step."""
-        carry = self.record.last()
-        return {name: carry[name] for name in self.graph.inputs_of_kind("parameter")}
+        """The parameters after the last step, or the best ones where early stopping kept them."""
+        result = self.record.result()
+        return {name: result[name] for name in self.graph.inputs_of_kind("parameter")}
 
     def text(self, style: str = "python", **options: Any) -> str:
         """The program of a step, with the values of its numbers; see `backpass.ir.text.text`."""
-        options.setdefault("values", self.record.optimiser.numbers)
+        options.setdefault("values", self.record.number_values)
         return self.graph.text(style, **options)  # type: ignore[arg-type]
 
     # ---- use
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self.graph, self.record.network.prediction, self.settings.data.task)
+        return Evaluator(self.record.predict_graph, self.record.prediction, self.settings.data.task)
 
     def predict_raw(self, X: ArrayLike) -> Array:
         """The outputs of the network for each row: probabilities, or quantities.
@@ -116,7 +119,7 @@ class Run:
                 f"{self.settings.in_features}"
             )
         kind = np.float32 if self.settings.dtype == "f32" else np.float64
-        return self._evaluator.predict(self.weights, scaled(rows, self.settings.data.scale, kind))
+        return self._evaluator.predict(self.record.result(), scaled(rows, self.settings.data.scale, kind))
 
     def predict(self, X: ArrayLike) -> Array:
         """The class of each row, or the predicted quantities.
@@ -142,12 +145,12 @@ class Run:
     @cached_property
     def replay(self) -> Replay:
         """Replay of the record by the executor of the run."""
-        loop = self._loop
+        loop, data = self._loop, self.rows.arrays | self.record.row_data
         if loop is None:
             executor = executor_named(self.settings.executor)
-            loop = executor.compile_loop(self.graph, self.rows.arrays, self.settings.batch)
+            loop = executor.compile_loop(self.graph, data, self.settings.batch)
             loop.threads = max(1, self.settings.machine.threads)  # as the run had it: it can decide bits
-        return Replay(self.record, loop, self.rows.arrays)
+        return Replay(self.record, loop, data)
 
     def at(self, step: int) -> Visit:
         """Visit one step: every value of its forward, backward and update.
@@ -176,10 +179,7 @@ class Run:
         The training rows go with it where they came as arrays, up to 256 MB.
         """
         folder = RunFolder.create(path)
-        write_start(folder, self.record, self.rows if self._rows is not None else None)
-        for done, carry in self.record.checkpoints.items():
-            folder.checkpoint(done, carry)
-        write_end(folder, self.record)
+        Writer(folder, self.record, self.rows if self._rows is not None else None).end()
         self.path = folder.path
         return folder.path
 

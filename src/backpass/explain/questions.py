@@ -203,7 +203,7 @@ def _labels(moment: Moment) -> list[tuple[str, str]]:
     if settings.data.task != "classification":
         return []
     names = [str(c) for c in settings.data.classes]
-    prediction = moment[moment.replay.record.network.prediction]
+    prediction = moment[moment.replay.record.prediction]
     true, read = classes_of(moment["t"]), classes_of(prediction)
     return [(names[int(t)], names[int(r)]) for t, r in zip(true, read, strict=True)]
 

@@ -60,6 +60,13 @@ class Batches:
             return step // self._each
         return int(np.searchsorted(self._first, step, side="right") - 1)
 
+    def epochs_of(self, start: int, stop: int) -> Indices:
+        """The epoch of each of the steps ``start <= s < stop``, both counted from 0."""
+        steps = np.arange(start, stop, dtype=np.int64)
+        if self._each:
+            return steps // self._each
+        return np.searchsorted(self._first, steps, side="right").astype(np.int64) - 1
+
     def epoch(self, epoch: int) -> Indices:
         """The rows of an epoch in the order of use."""
         cached: dict[int, Indices] = self.__dict__.setdefault("_orders", {})

@@ -14,20 +14,21 @@ _ROWS = 4096  # of one pass: enough to be quick, few enough to fit in memory
 
 
 class Evaluator:
-    """Predictions and metrics from the forward part of a step.
+    """Predictions and metrics from a program that has the prediction and the loss of each example.
 
     Parameters
     ----------
-    step : Graph
+    program : Graph
+        See `backpass.training.step.predict_graph`.
     prediction : str
         The name of the prediction (``a2``).
     task : {"classification", "regression"}
     """
 
-    def __init__(self, step: Graph, prediction: str, task: str) -> None:
+    def __init__(self, program: Graph, prediction: str, task: str) -> None:
         self.prediction, self.task = prediction, task
-        self._predict = ReferenceFunction(step.part([prediction]))
-        self._score = ReferenceFunction(step.part([prediction, "loss"]))
+        self._predict = ReferenceFunction(program.part([prediction]))
+        self._score = ReferenceFunction(program.part([prediction, "loss"]))
 
     def predict(self, weights: Mapping[str, Array], x: Array) -> Array:
         """The prediction for each row."""

@@ -5,14 +5,18 @@
     runs/digits-1/
       run.json               settings, versions, outcome
       graph.json             the program of a step
-      weights.safetensors    the last carried values
+      predict.json           the program of prediction
+      weights.safetensors    what prediction needs: the last weights, or the best
+      fixed.safetensors      weights that are not trained, where there are any
       record.sqlite          the cost of each step, in blocks of up to 4,096
       checkpoints/           the carried values at some steps
       rows.safetensors       the training rows, where they came as arrays
+      row_data.safetensors   the weights of rows, where they have some
       order.safetensors      the order of rows, where it was given
 
 A kill at any moment leaves a readable run: each file is written beside its place, flushed to the disk and
-renamed; costs go through SQLite's write-ahead log.
+renamed; costs go through SQLite's write-ahead log. What ``run.json`` says is what holds: a checkpoint of a
+later step than it knows of is not read.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ from backpass.version import __version__
 
 _BLOCK = 4096
 _MAX_HEADER = 1_000_000  # a hostile safetensors header can be 100 MB of work
-_RUN, _GRAPH, _WEIGHTS, _COSTS = "run.json", "graph.json", "weights.safetensors", "record.sqlite"
+_RUN, _GRAPH, _PREDICT, _COSTS = "run.json", "graph.json", "predict.json", "record.sqlite"
 
 
 @contextmanager
@@ -132,9 +136,10 @@ class RunFolder:
             return cls.create(path)
         raise StorageError(f"there is no free name for a run in {parent}")
 
-    def begin(self, settings: Settings, step: Graph) -> None:
+    def begin(self, settings: Settings, step: Graph, predict: Graph) -> None:
         """Write what fixes the run."""
         write_whole(self.path / _GRAPH, to_json(step).encode())
+        write_whole(self.path / _PREDICT, to_json(predict).encode())
         self.outcome(settings, Outcome())
         with _disk(self.path):
             database = sqlite3.connect(self.path / _COSTS)
@@ -155,6 +160,11 @@ class RunFolder:
     def checkpoint(self, done: int, carry: Mapping[str, Array]) -> None:
         """Write the carried values after `done` steps."""
         self.arrays(f"checkpoints/{done:09d}", carry)
+
+    def forget(self, done: int) -> None:
+        """Remove a checkpoint that nothing needs any more."""
+        with _disk(self.path):
+            (self.path / "checkpoints" / f"{done:09d}.safetensors").unlink(missing_ok=True)
 
     def costs(self, blocks: list[NDArray[np.float64]], final: bool = False) -> None:
         """Write the costs that are not on disk yet, in whole blocks until the last."""
@@ -184,11 +194,17 @@ class RunFolder:
         """The settings, the outcome and the program."""
         if not self.path.is_dir():
             raise RecordError(f"there is no run folder {self.path}")
-        file = decode(self._bytes(_RUN), str(self.path / _RUN))
+        return decode(self._bytes(_RUN), str(self.path / _RUN)), self._program(_GRAPH)
+
+    def read_predict(self) -> Graph | None:
+        """The program of prediction; None in a run of format 1."""
+        return self._program(_PREDICT) if (self.path / _PREDICT).exists() else None
+
+    def _program(self, name: str) -> Graph:
         try:
-            return file, from_json(self._bytes(_GRAPH).decode())
+            return from_json(self._bytes(name).decode())
         except (GraphError, ShapeError, UnicodeDecodeError) as error:
-            raise RecordError(f"{self.path / _GRAPH} is not a program of ours: {error}") from None
+            raise RecordError(f"{self.path / name} is not a program of ours: {error}") from None
 
     def _bytes(self, name: str) -> bytes:
         try:
@@ -201,12 +217,12 @@ class RunFolder:
         path = self.path / f"{name}.safetensors"
         return _read_arrays(path) if path.exists() else None
 
-    def read_checkpoints(self, step: Graph) -> dict[int, dict[str, Array]]:
-        """All checkpoints, checked against the program; a torn one is left out."""
+    def read_checkpoints(self, step: Graph, steps: int) -> dict[int, dict[str, Array]]:
+        """The checkpoints of the first `steps` steps, checked against the program; a torn one is left out."""
         wanted = {old: step.inputs[old].array_type for old in step.carry.values()}
         found = {}
         for path in sorted((self.path / "checkpoints").glob("*.safetensors")):
-            if not path.stem.isdigit():
+            if not path.stem.isdecimal() or int(path.stem) > steps:
                 continue
             try:
                 carry = _read_arrays(path)

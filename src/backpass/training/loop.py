@@ -1,26 +1,32 @@
 """The training loop: many steps in chunks short enough for progress and Ctrl-C.
 
 It changes only the record. What is watched besides (validation) is computed from other programs, so that
-looking never changes a run.
+looking never changes a run. What a look decides, to end the run or to lower the learning rate, is written
+into the record.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from backpass.errors import NonFinite
+from backpass.errors import NonFinite, UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
 from backpass.training.record import Record
-from backpass.training.settings import Status
+from backpass.training.settings import Event, Status
+from backpass.training.stopping import Best, EarlyStopping, check_metric, divergence_note
 
 _CHUNK_SECONDS = 0.05
 _EPOCH_ROWS = 1000  # of the history; with more epochs, every second, third, ... has a row
+
+Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Progress:
     seconds : float
     validation : dict of str to float, or None
         At the end of an epoch, the metrics on the validation rows.
+    values : mapping of str to array
+        The parameters and whatever else is carried, after this step. They cannot be written to.
     """
 
     step: int
@@ -45,6 +53,50 @@ class Progress:
     cost: float
     seconds: float
     validation: dict[str, float] | None = None
+    values: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Callbacks:
+    """What a person wants to be called: functions, or objects with `on_step` or `on_epoch`.
+
+    A plain function is called after each epoch. Each is called with a `Progress`, and ends the run by
+    returning ``"stop"``.
+
+    Parameters
+    ----------
+    given : iterable of callables or objects
+
+    Examples
+    --------
+    >>> Callbacks([print]).by_epoch, Callbacks([print]).by_step
+    (True, False)
+    """
+
+    def __init__(self, given: Iterable[Any] = ()) -> None:
+        self._step, self._epoch = [], []
+        for callback in [given] if callable(given) or hasattr(given, "on_epoch") else given:
+            on_step, on_epoch = (getattr(callback, name, None) for name in ("on_step", "on_epoch"))
+            if on_step is None and on_epoch is None:
+                if not callable(callback):
+                    raise UsageError(
+                        "a callback is a function of a Progress, or an object with on_epoch(progress) or "
+                        f"on_step(progress); got {callback!r}"
+                    )
+                on_epoch = callback
+            self._step += [on_step] if on_step is not None else []
+            self._epoch += [on_epoch] if on_epoch is not None else []
+        self.by_step, self.by_epoch = bool(self._step), bool(self._epoch)
+
+    def stop(self, progress: Progress, epoch_ends: bool) -> bool:
+        """Call them all; whether one of them ends the run."""
+        called = self._step + (self._epoch if epoch_ends else [])
+        answers = [callback(progress) for callback in called]  # all of them, before any of them counts
+        wrong = [a for a in answers if a is not None and not (isinstance(a, str) and a == "stop")]
+        if wrong:
+            raise UsageError(
+                f"a callback returns nothing, or 'stop' to end the run; one returned {wrong[0]!r}"
+            )
+        return "stop" in answers
 
 
 def train_steps(
@@ -54,6 +106,9 @@ def train_steps(
     *,
     validate: Callable[[Mapping[str, Array]], dict[str, float]] | None = None,
     wrote: Callable[[int], None] | None = None,
+    stop: EarlyStopping | None = None,
+    time_limit: float | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Iterator[Progress]:
     """Run a record to its last step.
 
@@ -65,9 +120,13 @@ def train_steps(
         Of ``record.step`` over `data`.
     data : mapping of str to array
     validate : callable, optional
-        From the carried values to metrics, called after each epoch.
+        From the carried and fixed values to metrics, called after each epoch.
     wrote : callable, optional
         Called with the number of completed steps after each chunk, when `record` has grown.
+    stop : EarlyStopping, optional
+    time_limit : float, optional
+        Seconds, after which the run ends with the chunk that it is in.
+    callbacks : Callbacks, optional
 
     Yields
     ------
@@ -78,27 +137,36 @@ def train_steps(
     ------
     NonFinite
         The cost or a carried value became NaN or infinite; the record holds everything before that step.
+    UsageError
+        A metric is asked for that there is not.
     """
     batches, steps, spacing = record.batches, record.batches.steps, record.settings.spacing
-    every = -(-batches.epochs // _EPOCH_ROWS)
-    ends = {batches.first_step(e): e for e in range(every, batches.epochs, every)} | {steps: batches.epochs}
-    done, chunk, started = 0, 32, time.perf_counter()
-    state = record.checkpoints[0]
+    callbacks, judge = callbacks or Callbacks(), _Judge(record, stop)
+    done, chunk, state = 0, 32, record.checkpoints[0]
     status: Status = "interrupted"  # whatever ends the loop early
-    loop.load(state)
     try:
+        judge.check(validate)
+        every = -(-batches.epochs // _EPOCH_ROWS)
+        ends = {batches.first_step(e): e for e in range(every, batches.epochs, every)}
+        ends |= {steps: batches.epochs}
+        started = time.perf_counter()
+        record.load(loop, state)
         while done < steps:
-            stop = min(done + chunk, steps, (done // spacing + 1) * spacing)
-            if validate is not None:
-                stop = min(stop, next(end for end in ends if end > done))
+            until = min(done + chunk, steps, (done // spacing + 1) * spacing)
+            if validate is not None or judge.wanted:
+                until = min(until, next(end for end in ends if end > done))
+            if callbacks.by_epoch:
+                until = min(until, batches.first_step(batches.epoch_of(done) + 1))
+            if callbacks.by_step:
+                until = done + 1
             begun = time.perf_counter()
-            result = loop.run(*batches.span(done, stop), record.numbers(done, stop))
+            result = loop.run(*batches.span(done, until), record.numbers(done, until))
             took = time.perf_counter() - begun
-            good, after, problem = result.done, loop.state(), None
-            if good < stop - done:
+            good, after, problem = result.done, record.state(loop), None
+            if good < until - done:
                 problem = _first_bad(record, data, after, done + good)
             elif not _finite(after):
-                good, after, problem = _find_bad_step(record, loop, data, state, done, stop)
+                good, after, problem = _find_bad_step(record, loop, data, state, done, until)
             record.costs.append(result.watched[:good])
             first, done, state = done, done + good, after
             record.outcome.steps = done
@@ -108,22 +176,99 @@ def train_steps(
                 raise problem
             if done % spacing == 0:
                 record.checkpoints[done] = state
-            metrics = validate(state) if validate is not None and done in ends else None
-            record.outcome.epochs += [
-                _epoch_row(record, epoch, metrics or {}) for end, epoch in ends.items() if first < end <= done
-            ]
+            metrics = validate(state | record.fixed) if validate is not None and done in ends else None
+            rows = [_epoch_row(record, e, metrics or {}) for end, e in ends.items() if first < end <= done]
+            record.outcome.epochs += rows
+            ending = judge.see(rows[-1], done, state) if rows and judge.wanted else None
             if wrote is not None:
                 wrote(done)
             chunk = max(1, min(int(good * _CHUNK_SECONDS / max(took, 1e-6)) + 1, 4 * chunk))
             epoch = batches.epochs if done == steps else batches.epoch_of(done)
             cost, seconds = float(np.mean(result.watched)), record.outcome.seconds
-            yield Progress(done, steps, epoch, batches.epochs, cost, seconds, metrics)
-        status = "finished"
+            progress = Progress(done, steps, epoch, batches.epochs, cost, seconds, metrics, _read_only(state))
+            if (callbacks.by_step or callbacks.by_epoch) and callbacks.stop(
+                progress, done == steps or done == batches.first_step(epoch)
+            ):
+                ending = ending or ("stopped early", f"a callback ended the run after step {done:,}")
+            yield progress
+            late = time_limit is not None and time.perf_counter() - started >= time_limit
+            if ending is None and late:
+                ending = (
+                    "time limit",
+                    f"the time limit of {time_limit:g} s ended the run after step {done:,}",
+                )
+            if ending is not None and done < steps:
+                status, record.outcome.message = ending
+                break
+        else:
+            status = "finished"
     finally:
         # An interrupt can come between any two lines above: keep what belongs together.
         record.outcome.status, record.outcome.steps = status, done
         record.costs = [record.all_costs()[:done]]
         record.checkpoints[done] = state
+        note = divergence_note(record.costs[0], batches.first_step(1))
+        record.outcome.notes += [note] if note else []
+
+
+class _Judge:
+    """Looks at each epoch's row: for early stopping, for a schedule that waits for a plateau."""
+
+    def __init__(self, record: Record, stop: EarlyStopping | None) -> None:
+        self.record, self.stop, self.plateau = record, stop, record.optimiser.plateau
+        self.wanted = stop is not None or self.plateau is not None
+        self.best = Best(stop.metric, stop.min_delta) if stop is not None else None
+        self.level = Best(self.plateau.metric, self.plateau.min_delta) if self.plateau is not None else None
+        self._waiting_since = 0.0
+
+    def check(self, validate: Callable[[Mapping[str, Array]], dict[str, float]] | None) -> None:
+        """Refuse a metric that is not there, before the first step."""
+        if not self.wanted:
+            return
+        start = self.record.checkpoints[0] | self.record.fixed
+        known = validate(start) if validate is not None else None
+        if self.stop is not None:
+            check_metric(self.stop.metric, known, "EarlyStopping")
+        if self.plateau is not None:
+            check_metric(self.plateau.metric, known, "OnPlateau")
+
+    def see(self, row: Row, done: int, state: dict[str, Array]) -> tuple[Status, str] | None:
+        """Take in an epoch; the run's ending and its reason, if this is its end."""
+        if self.plateau is not None and self.level is not None:
+            if self.level.see(row):
+                self._waiting_since = row["epoch"]
+            elif row["epoch"] - self._waiting_since >= self.plateau.patience:
+                self._waiting_since = row["epoch"]
+                why = f"{self.level.metric} was no better for {self.plateau.patience} epochs"
+                self.record.outcome.events.append(Event(done, self.plateau.factor, why))
+        if self.stop is None or self.best is None:
+            return None
+        if self.best.see(row) and self.stop.keep_best:
+            self._keep(done, state)
+        if self.best.waited(row) < self.stop.patience:
+            return None
+        value, epoch = self.best.sign * self.best.value, int(self.best.epoch)
+        best = f"the best, {value:.6g}, was that of epoch {epoch:,}" if epoch else "it never was a number"
+        return (
+            "stopped early",
+            f"the {'' if self.stop.metric == 'cost' else 'validation '}{self.stop.metric} was no better for "
+            f"{self.stop.patience} epochs: {best}",
+        )
+
+    def _keep(self, done: int, state: dict[str, Array]) -> None:
+        """Make this state the run's result; the checkpoint of the one before is needed no more."""
+        before, outcome = self.record.outcome.best_step, self.record.outcome
+        self.record.checkpoints[done] = state
+        outcome.best_step = done
+        if before is not None and before % self.record.settings.spacing:
+            self.record.checkpoints.pop(before, None)
+
+
+def _read_only(state: Mapping[str, Array]) -> Mapping[str, Array]:
+    views = {name: array.view() for name, array in state.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return MappingProxyType(views)
 
 
 def _epoch_row(record: Record, epoch: int, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -148,12 +293,12 @@ def _find_bad_step(
     record: Record, loop: Loop, data: Mapping[str, Array], state: dict[str, Array], start: int, stop: int
 ) -> tuple[int, dict[str, Array], NonFinite]:
     """Run a chunk again, step by step, up to the one after which a carried value is not finite."""
-    loop.load(state)
+    record.load(loop, state)
     for s in range(start, stop):
         loop.run(*record.batches.span(s, s + 1), record.numbers(s, s + 1))
-        after = loop.state()
+        after = record.state(loop)
         if not _finite(after):
-            loop.load(state)
+            record.load(loop, state)
             return s - start, state, _first_bad(record, data, state, s, after)
         state = after
     raise AssertionError("a carried value was not finite, but no step made it so")
@@ -168,7 +313,7 @@ def feeds_of(
     feeds: dict[str, Array] = {name: array[order] for name, array in data.items()}
     for (name, node), value in zip(record.step.inputs_of_kind("number").items(), numbers, strict=True):
         feeds[name] = np.asarray(value, dtype=node.array_type.numpy_dtype)
-    return feeds | dict(carry)
+    return feeds | dict(carry) | record.fixed
 
 
 def _first_bad(
@@ -182,9 +327,9 @@ def _first_bad(
     graph = record.step
     values = ReferenceFunction(graph).values(feeds_of(record, data, carry, step))
     bad = next((n for n in graph.nodes if not np.isfinite(values[n]).all()), None)
-    names = {n: name for name, n in graph.outputs.items()}
+    called = {n: name for name, n in graph.outputs.items()}
     if bad is not None:
-        name = names.get(bad) or _inside(graph, bad)
+        name = called.get(bad) or _inside(graph, bad)
         ranges = ", ".join(
             f"{_inside(graph, x)} in [{np.min(values[x]):.3g}, {np.max(values[x]):.3g}]" for x in bad.inputs
         )
@@ -192,7 +337,9 @@ def _first_bad(
     else:  # the kernel's rounding overflowed where the reference's did not
         name = next((k for k, v in (after or {}).items() if not np.isfinite(v).all()), "C")
         because = ""
-    numbers = ", ".join(f"{k} = {v:g}" for k, v in record.optimiser.numbers.items())
+    names = record.step.inputs_of_kind("number")
+    used = zip(names, record.numbers(step, step + 1)[0], strict=True)
+    numbers = ", ".join(f"{k} = {v:g}" for k, v in used)
     return NonFinite(
         f"training diverged at step {step + 1:,} of {record.batches.steps:,}: {name} is not finite"
         f"{because}\n"

@@ -4,8 +4,8 @@ Each is a frozen dataclass of numbers. `Optimiser.update` adds the update of all
 numbers are inputs of that program, so that another learning rate compiles nothing.
 
 What all share, in this order: the gradient is clipped, if asked for; decay, if asked for, is added to it
-(`AdamW` keeps it apart); then comes the optimiser's own rule. Slots, the values an optimiser carries from step
-to step, all start at zero.
+(`AdamW` keeps it apart); then comes the optimiser's own rule. Slots, the values an optimiser carries from
+step to step, all start at zero.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Optimiser:
     clip_norm: float | None = field(default=None, kw_only=True)
 
     coupled: ClassVar[bool] = True  #: decay goes through the gradient
-    tuned: ClassVar[tuple[str, ...]] = ()  #: settings that are numbers of the program, besides the shared ones
+    tuned: ClassVar[
+        tuple[str, ...]
+    ] = ()  #: settings that are numbers of the program, besides the shared ones
 
     def __post_init__(self) -> None:
         as_schedule(self.lr)  # checks a bare number
@@ -195,8 +197,8 @@ class Optimiser:
 class SGD(Optimiser):
     """Gradient descent, with momentum if it is not zero.
 
-    W ← W − η dW; with momentum μ, v ← μ v − η dW and W ← W + v. [1]_ Nesterov's form looks ahead along the new
-    velocity: W ← W + μ v − η dW with the new v. [2]_
+    W ← W − η dW; with momentum μ, v ← μ v − η dW and W ← W + v. [1]_ Nesterov's form looks ahead along the
+    new velocity: W ← W + μ v − η dW with the new v. [2]_
 
     Parameters
     ----------
@@ -213,8 +215,8 @@ class SGD(Optimiser):
     References
     ----------
     .. [1] Rumelhart, Hinton & Williams, PDP vol. 1 ch. 8 (1986), eq. 16; Nature 323 (1986), eq. 8-9.
-    .. [2] Nesterov, Soviet Math. Doklady 27 (1983); in this form Sutskever, Martens, Dahl & Hinton, ICML 2013,
-       eq. 3-4, at the looked-ahead point.
+    .. [2] Nesterov, Soviet Math. Doklady 27 (1983); Sutskever, Martens, Dahl & Hinton, ICML 2013, eq. 3-4, at
+       the point looked ahead to.
     """
 
     momentum: float = 0.0

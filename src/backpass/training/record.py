@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.exec.base import Array
+from backpass.exec.base import Array, Loop
 from backpass.ir import Graph
 from backpass.nn import Network
 from backpass.passes import work
 from backpass.training.batches import Batches
-from backpass.training.optimisers import SGD
+from backpass.training.optimisers import Optimiser
+from backpass.training.schedules import When
 from backpass.training.settings import Outcome, Settings
 
 #: A visit runs at most about this long from the nearest checkpoint, by counted work.
@@ -37,6 +40,13 @@ class Record:
     costs : list of ndarray of float64
         The cost of each step, in blocks.
     outcome : Outcome
+    predict : Graph, optional
+        The program of prediction, see `predict_graph`: its outputs are the prediction, first, and the loss of
+        each example.
+    fixed : dict of str to array
+        Inputs of the step that never change in the run: weights that are not trained.
+    row_data : dict of str to array
+        What each training row has besides ``x`` and ``t``: its weight ``w``, of mean 1.
     """
 
     settings: Settings
@@ -45,28 +55,80 @@ class Record:
     checkpoints: dict[int, dict[str, Array]] = field(default_factory=dict)
     costs: list[NDArray[np.float64]] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
+    predict: Graph | None = None
+    fixed: dict[str, Array] = field(default_factory=dict)
+    row_data: dict[str, Array] = field(default_factory=dict)
 
     @property
     def network(self) -> Network:
         return Network.from_description(self.settings.layers)
 
+    @cached_property
+    def optimiser(self) -> Optimiser:
+        return Optimiser.from_description(self.settings.optimiser)
+
+    @cached_property
+    def predict_graph(self) -> Graph:
+        if self.predict is not None:
+            return self.predict
+        return self.step.part([f"a{len(self.settings.layers)}", "loss"])  # as in runs of format 1
+
     @property
-    def optimiser(self) -> SGD:
-        return SGD.from_description(self.settings.optimiser)
+    def prediction(self) -> str:
+        """The name of the prediction (``a2``)."""
+        return next(iter(self.predict_graph.outputs))
 
     def all_costs(self) -> NDArray[np.float64]:
         """The cost of every completed step, in one array."""
         return np.concatenate(self.costs) if self.costs else np.zeros(0)
 
+    # ---- states
+
+    @cached_property
+    def carried(self) -> tuple[str, ...]:
+        """The names of what is carried from step to step: a state, and a checkpoint, hold these."""
+        return tuple(self.step.carry.values())
+
     def last(self) -> dict[str, Array]:
         """The carried values at the last checkpoint."""
         return self.checkpoints[max(self.checkpoints)]
 
+    def result(self) -> dict[str, Array]:
+        """What the run ends with, the inputs that never change included: the best state, or the last."""
+        best = self.outcome.best_step
+        return (self.checkpoints[best] if best in self.checkpoints else self.last()) | self.fixed
+
+    def load(self, loop: Loop, carry: Mapping[str, Array]) -> None:
+        """Bring a loop of the step to a state."""
+        loop.load({**carry, **self.fixed})
+
+    def state(self, loop: Loop) -> dict[str, Array]:
+        """The state that a loop of the step is in."""
+        found = loop.state()
+        return {name: found[name] for name in self.carried}
+
+    # ---- numbers
+
+    @property
+    def number_values(self) -> dict[str, float]:
+        """The value of each number of the program, of a schedule the one it starts from."""
+        penalties = {"l1": self.settings.l1, "l2": self.settings.l2}
+        known = self.optimiser.numbers | penalties
+        return {name: known[name] for name in self.step.inputs_of_kind("number")}
+
     def numbers(self, start: int, stop: int) -> NDArray[np.float64]:
-        """The value of each number input at the steps ``start <= s < stop`` (counted from 0)."""
-        values = self.optimiser.numbers
-        row = [values[name] for name in self.step.inputs_of_kind("number")]
-        return np.tile(np.array(row, dtype=np.float64), (stop - start, 1))
+        """The value of each number input at the steps ``start <= s < stop`` (counted from 0).
+
+        A pure function of the settings and of the events in the outcome.
+        """
+        events = tuple((event.step, event.factor) for event in self.outcome.events)
+        epochs = self.batches.epochs_of(start, stop)
+        when = When(np.arange(start, stop), epochs, self.batches.steps, events)
+        known = self.optimiser.values(when)
+        for name, value in (("l1", self.settings.l1), ("l2", self.settings.l2)):
+            known[name] = np.full(stop - start, value)
+        columns = [known[name] for name in self.step.inputs_of_kind("number")]
+        return np.stack(columns, axis=1) if columns else np.zeros((stop - start, 0))
 
 
 def checkpoint_spacing(step: Graph, batch: int, steps: int) -> int:

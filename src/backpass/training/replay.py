@@ -28,7 +28,7 @@ class Replay:
     loop : Loop
         Of the same executor, sizes and data as the run's.
     data : mapping of str to array
-        The training rows.
+        The training rows: what each has in `Rows` and in ``record.row_data``.
     """
 
     def __init__(self, record: Record, loop: Loop, data: Mapping[str, Array]) -> None:
@@ -41,7 +41,7 @@ class Replay:
         if done in marks:
             return {name: array.copy() for name, array in marks[done].items()}
         self._move(done)
-        return self.loop.state()
+        return self.record.state(self.loop)
 
     def run_step(self, step: int) -> dict[str, Array]:
         """Run one step (counted from 0) from the state before it; then `loop.peek` shows its values."""
@@ -49,7 +49,7 @@ class Replay:
         batches = self.record.batches
         self.loop.run(*batches.span(step, step + 1), self.record.numbers(step, step + 1))
         self._at = step + 1
-        return self.loop.state()
+        return self.record.state(self.loop)
 
     def verify(self) -> int:
         """Run the whole record again and compare at every checkpoint; the number of steps compared.
@@ -60,11 +60,11 @@ class Replay:
             Names the first checkpoint and value that differ.
         """
         marks, machine = sorted(self.record.checkpoints), self.record.settings.machine
-        self.loop.load(self.record.checkpoints[0])
+        self.record.load(self.loop, self.record.checkpoints[0])
         self._at = 0
         for before, mark in itertools.pairwise(marks):
             self._run_to(mark)  # never from a checkpoint but the first: a damaged one must show
-            for name, array in self.loop.state().items():
+            for name, array in self.record.state(self.loop).items():
                 expected = self.record.checkpoints[mark][name]
                 if array.tobytes() != expected.tobytes():
                     gap = float(np.max(np.abs(array.astype(np.float64) - expected.astype(np.float64))))
@@ -79,7 +79,7 @@ class Replay:
         """Bring the loop to the state after `done` steps."""
         start = max(k for k in self.record.checkpoints if k <= done)
         if not start <= self._at <= done:
-            self.loop.load(self.record.checkpoints[start])
+            self.record.load(self.loop, self.record.checkpoints[start])
             self._at = start
         self._run_to(done)
 
@@ -151,6 +151,8 @@ class Moment:
             return self.after[self.graph.carry[name]]
         if name in self.before:
             return self.before[name]
+        if name in self.replay.record.fixed:
+            return self.replay.record.fixed[name]
         raise GraphError(f"the run carries {', '.join(self.before)}; it keeps no {name!r} of its own")
 
     def rounding(self, name: str) -> float:

@@ -1,8 +1,8 @@
 """Schedules: the learning rate of each step, as a pure function of the plan of a run and its events.
 
 The learning rate is an input of the step's program, one value a step, so a schedule costs no compiling. A
-schedule that looks at how well the run does (`OnPlateau`) decides while the run goes; each decision is written
-into the record as an event, so that a replay need not decide again.
+schedule that looks at how well the run does (`OnPlateau`) decides while the run goes; each decision is
+written into the record as an event, so that a replay need not decide again.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class OnPlateau(Schedule):
 
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    """Another schedule that is reached in a straight line: times s / steps over the first steps, s from 1. [1]_
+    """Another schedule, reached in a straight line: times s / steps over the first steps, s from 1. [1]_
 
     Parameters
     ----------

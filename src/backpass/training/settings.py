@@ -8,9 +8,10 @@ import msgspec
 
 from backpass.errors import RecordError
 
-FORMAT = 1
+#: Format 1 had no penalties, weights, stopping rules or events; it is still read.
+FORMAT = 2
 
-Status = Literal["running", "finished", "interrupted", "diverged"]
+Status = Literal["running", "finished", "interrupted", "diverged", "stopped early", "time limit"]
 
 
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     layers: tuple[dict[str, Any], ...]
     in_features: int
-    loss: str
+    loss: str | dict[str, Any]
     optimiser: dict[str, Any]
     batch: int
     epochs: int
@@ -54,6 +55,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spacing: int  #: steps from checkpoint to checkpoint
     data: DataSettings
     machine: Machine
+    l1: float = 0.0
+    l2: float = 0.0
+    weighted: bool = False  #: rows have weights, kept in the folder
+    class_weight: Literal["", "balanced", "given"] = ""
+    stop: dict[str, Any] | None = None
+    time_limit: float | None = None
+    start: str = ""  #: where the starting values came from, if they were given
+
+
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a schedule decided while the run went: from this step on (counted from 0), times this factor."""
+
+    step: int
+    factor: float
+    why: str = ""
 
 
 class Outcome(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +81,9 @@ class Outcome(msgspec.Struct, forbid_unknown_fields=True):
     epochs: list[dict[str, float]] = []
     metrics: dict[str, dict[str, float]] = {}
     message: str = ""
+    events: list[Event] = []
+    best_step: int | None = None  #: the result is the state after this step, not the last
+    notes: list[str] = []  #: what a person should know of a run that did not fail
 
 
 class RunFile(msgspec.Struct, forbid_unknown_fields=True):

@@ -79,9 +79,7 @@ def predict_graph(network: Network, loss: Any, in_features: int, dtype: str = "f
     return simplify(forward.part([network.prediction, "loss"]), fold=True)
 
 
-def _costed(
-    network: Network, loss: Any, in_features: int, dtype: str, training: bool, **cost: bool
-) -> Graph:
+def _costed(network: Network, loss: Any, in_features: int, dtype: str, training: bool, **cost: bool) -> Graph:
     """The forward program with its cost. A seam: it asks for nothing that these sizes do not need."""
     if "training" in inspect.signature(network.forward).parameters:
         forward = network.forward(in_features, dtype, training=training)  # type: ignore[call-arg]

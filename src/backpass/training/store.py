@@ -9,34 +9,69 @@ from numpy.typing import NDArray
 
 from backpass.data.split import Order
 from backpass.errors import RecordError
-from backpass.ir import Graph
-from backpass.nn import Network
+from backpass.exec.base import Array
+from backpass.ir import ArrayType
 from backpass.training.batches import Batches
 from backpass.training.folder import RunFolder
-from backpass.training.optimisers import SGD
 from backpass.training.record import Record
 from backpass.training.rows import KEPT_BYTES, Rows
-from backpass.training.settings import Outcome, Settings
+from backpass.training.settings import Settings
 
 
-def write_start(folder: RunFolder, record: Record, rows: Rows | None) -> None:
-    """Write what fixes the run: settings, program, and the rows and order if nothing else can give them."""
-    folder.begin(record.settings, record.step)
-    if not record.settings.data.source and rows is not None:
-        size = sum(array.nbytes for array in rows.arrays.values())
-        if size <= KEPT_BYTES:
-            folder.arrays("rows", rows.arrays | {"numbers": rows.numbers})
-    if record.settings.order == "explicit":
-        batches = record.batches
-        folder.arrays("order", {f"{e:06d}": batches.epoch(e) for e in range(batches.epochs)})
+class Writer:
+    """Writes a record into its folder as it grows.
 
+    Parameters
+    ----------
+    folder : RunFolder
+    record : Record
+    rows : Rows or None
+        Kept in the folder if nothing else can give them.
+    """
 
-def write_end(folder: RunFolder, record: Record) -> None:
-    """Write the last weights, the remaining costs and the outcome."""
-    folder.arrays("weights", record.last())
-    folder.costs(record.costs, final=True)
-    folder.outcome(record.settings, record.outcome)
-    folder.close()
+    def __init__(self, folder: RunFolder, record: Record, rows: Rows | None) -> None:
+        self.folder, self.record = folder, record
+        self.marks: set[int] = set()
+        self._start(rows)
+
+    def _start(self, rows: Rows | None) -> None:
+        """Write what fixes the run."""
+        record, folder = self.record, self.folder
+        folder.begin(record.settings, record.step, record.predict_graph)
+        if not record.settings.data.source and rows is not None:
+            size = sum(array.nbytes for array in rows.arrays.values())
+            if size <= KEPT_BYTES:
+                folder.arrays("rows", rows.arrays | {"numbers": rows.numbers})
+        for name, arrays in (("fixed", record.fixed), ("row_data", record.row_data)):
+            if arrays:
+                folder.arrays(name, arrays)
+        if record.settings.order == "explicit":
+            batches = record.batches
+            folder.arrays("order", {f"{e:06d}": batches.epoch(e) for e in range(batches.epochs)})
+
+    def wrote(self, done: int = 0) -> None:
+        """Write what is new. The outcome comes after the checkpoints that it speaks of, and before those go
+        that it no longer needs: whenever the process ends, what it says is there."""
+        now = self.record.checkpoints.keys()
+        new, old = sorted(now - self.marks), self.marks - now
+        for mark in new:
+            self.folder.checkpoint(mark, self.record.checkpoints[mark])
+        if new:
+            self.folder.outcome(self.record.settings, self.record.outcome)
+        for mark in old:
+            self.folder.forget(mark)
+        self.marks = set(now)
+        self.folder.costs(self.record.costs)
+
+    def end(self) -> None:
+        """Write the result, the remaining costs and the outcome."""
+        self.wrote()
+        result = self.record.result()
+        needed = self.record.predict_graph.inputs
+        self.folder.arrays("weights", {name: result[name] for name in needed if name in result})
+        self.folder.costs(self.record.costs, final=True)
+        self.folder.outcome(self.record.settings, self.record.outcome)
+        self.folder.close()
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -48,33 +83,64 @@ def read_record(folder: RunFolder) -> Record:
         The folder is not there, torn, newer than this version, or not a run.
     """
     file, step = folder.read()
-    _check_program(step, file.settings, folder.path)
-    checkpoints, batches = folder.read_checkpoints(step), _batches(file.settings, folder)
-    outcome = _settled(file.outcome, max(checkpoints))
-    costs = folder.read_costs()[: outcome.steps]
-    return Record(file.settings, step, batches, checkpoints, [costs], outcome)
+    settings, outcome = file.settings, file.outcome
+    record = Record(
+        settings,
+        step,
+        _batches(settings, folder),
+        outcome=outcome,
+        predict=folder.read_predict(),
+        fixed=_kept(folder, "fixed", {n: x.array_type for n, x in step.inputs_of_kind("fixed").items()}),
+        row_data=_kept(folder, "row_data", _row_types(settings)),
+    )
+    _check_programs(record, folder.path)
+    record.checkpoints = folder.read_checkpoints(step, outcome.steps)
+    _settle(record)
+    record.costs = [folder.read_costs()[: outcome.steps]]
+    return record
 
 
-def _check_program(step: Graph, settings: Settings, path: Path) -> None:
-    """The program must be one of a training with these settings."""
-    last = len(settings.layers)
+def _kept(folder: RunFolder, name: str, wanted: dict[str, ArrayType]) -> dict[str, Array]:
+    """Arrays that belong to the run, if they are what its program reads."""
+    found = (folder.read_arrays(name) or {}) if wanted else {}
+    for key, type_ in wanted.items():
+        array = found.get(key)
+        if array is None or array.shape != type_.shape or array.dtype != type_.numpy_dtype:
+            raise RecordError(f"{folder.path}: {name}.safetensors does not hold {key}, {type_}")
+    return {key: found[key] for key in wanted}
+
+
+def _row_types(settings: Settings) -> dict[str, ArrayType]:
+    return {"w": ArrayType((settings.data.rows,), settings.dtype)} if settings.weighted else {}
+
+
+def _check_programs(record: Record, path: Path) -> None:
+    """The programs must be those of a training with these settings."""
+    step, settings = record.step, record.settings
     try:
-        Network.from_description(settings.layers)
-        numbers = SGD.from_description(settings.optimiser).numbers
-        x, prediction = step["x"], step[f"a{last}"]
+        predict = record.predict_graph
+        x, prediction = predict["x"], predict.outputs[record.prediction]
+        needed = {name: node for name, node in predict.inputs.items() if name != "t"}
         fits = (
-            x.shape == ("B", settings.in_features)
-            and prediction.shape == ("B", settings.layers[-1]["units"])
-            and step["C"].shape == ()
-            and step["loss"].shape == ("B",)
-            and step["t"].shape == prediction.shape
+            record.network.outputs == prediction.shape[-1]
+            and x.shape == ("B", settings.in_features)
             and x.dtype == settings.dtype
-            and numbers.keys() == step.inputs_of_kind("number").keys()
+            and len(prediction.shape) == 2
+            and prediction.shape[0] == "B"
+            and step["C"].shape == ()
+            and step["loss"].shape == predict["loss"].shape == ("B",)
+            and step["t"].shape == prediction.shape
+            and ("w" in step.inputs) == settings.weighted
+            and all(name in step.inputs and step.inputs[name].type == n.type for name, n in needed.items())
+            and record.number_values.keys() == step.inputs_of_kind("number").keys()
+            and record.optimiser.numbers.keys() <= step.inputs_of_kind("number").keys()
+            and set(record.carried)
+            == step.inputs_of_kind("parameter").keys() | step.inputs_of_kind("state").keys()
         )
     except Exception as error:  # anything that a changed file can cause
         raise RecordError(f"{path}: the program is not that of a training: {error}") from None
     if not fits:
-        raise RecordError(f"{path}: graph.json and run.json do not belong together")
+        raise RecordError(f"{path}: graph.json, predict.json and run.json do not belong together")
 
 
 def _batches(settings: Settings, folder: RunFolder) -> Batches:
@@ -98,11 +164,17 @@ def _batches(settings: Settings, folder: RunFolder) -> Batches:
     return Batches(settings.data.rows, settings.batch, settings.epochs, settings.seed, order)
 
 
-def _settled(outcome: Outcome, last: int) -> Outcome:
-    """How far a run came that was killed, or whose last state is torn: to its last checkpoint."""
+def _settle(record: Record) -> None:
+    """How far a run came that was killed, or whose last state is torn: to its last whole checkpoint."""
+    outcome, last = record.outcome, max(record.checkpoints)
     if outcome.status == "running":
         outcome.message = f"stopped from outside; the last whole state is that after step {last:,}"
     elif last != outcome.steps:
         outcome.message = f"the state after step {outcome.steps:,} is torn; the last whole one is of {last:,}"
     outcome.steps = last
-    return outcome
+    outcome.epochs = [row for row in outcome.epochs if row.get("step", 0) <= last]
+    if outcome.best_step is not None and outcome.best_step not in record.checkpoints:
+        outcome.notes.append(
+            f"the best state, after step {outcome.best_step:,}, is torn; the last one is used"
+        )
+        outcome.best_step = None
