@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import keyword
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from backpass.errors import GraphError, ShapeError
-from backpass.ir.op import Elementwise, Op
+from backpass.errors import GraphError, ShapeError, UsageError
+from backpass.ir.op import FLOATS, Elementwise, Op
 from backpass.ir.types import ArrayType, Dim, Type
 
 _serial = itertools.count()
@@ -19,7 +19,10 @@ _serial = itertools.count()
 class Surface(Protocol):
     """The few concrete ops that the surface of a Node needs; `ops` fills this in at import."""
 
-    binary: dict[str, Callable[[], Op]]  # "+", "-", "*", "/", "@"
+    binary: dict[str, Callable[[], Op]]  # "+", "-", "*", "/", "@", ">", ">=", "<", "<="
+    power: Callable[[float], Op]
+    item: Callable[[Node, Any], Node]  # x[1:3], x[i]
+    functions: Iterable[str]  # names of the functions that take Nodes
     negate: Callable[[], Op]
     identity: Callable[[], Op]
     transpose: Callable[[tuple[int, ...]], Op]
@@ -33,6 +36,7 @@ class _Surface:
 
     def __init__(self) -> None:
         self.binary: dict[str, Callable[[], Op]] = {}
+        self.functions: Iterable[str] = ()
 
 
 SURFACE: Surface = _Surface()  # type: ignore[assignment]
@@ -115,8 +119,58 @@ class Node:
     def __matmul__(self, other: Node) -> Node:
         return SURFACE.binary["@"]()(self, other)
 
+    def __pow__(self, exponent: float) -> Node:
+        if isinstance(exponent, Node):
+            raise UsageError("the exponent of ** is a number; write exp(b * log(a)) for a ** b")
+        return SURFACE.power(float(exponent))(self)
+
+    def __gt__(self, other: Node | float) -> Node:
+        return SURFACE.binary[">"]()(self, other)
+
+    def __ge__(self, other: Node | float) -> Node:
+        return SURFACE.binary[">="]()(self, other)
+
+    def __lt__(self, other: Node | float) -> Node:
+        return SURFACE.binary["<"]()(self, other)
+
+    def __le__(self, other: Node | float) -> Node:
+        return SURFACE.binary["<="]()(self, other)
+
     def __neg__(self) -> Node:
         return SURFACE.negate()(self)
+
+    def __getitem__(self, key: Any) -> Node:
+        return SURFACE.item(self, key)
+
+    __iter__ = None  # else Python would try x[0], x[1], ... without end
+
+    def __bool__(self) -> bool:
+        raise UsageError(
+            f"{self} has no value while a program is written, so it is neither true nor false; write "
+            "backpass.functions.where(condition, a, b) for a choice, `x is None` for a test of presence"
+        )
+
+    def __float__(self) -> float:
+        raise UsageError(
+            f"{self} has no value while a program is written, so it is no Python number; functions of Nodes "
+            "are in backpass.functions"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Node:
+        """NumPy's own numbers work with infix operators; anything else of NumPy's is refused, by name."""
+        symbol = _UFUNCS.get(ufunc.__name__)
+        if symbol and method == "__call__" and not settings:
+            a, b = (x if isinstance(x, Node) or getattr(x, "ndim", 0) else float(x) for x in inputs)
+            if not (hasattr(a, "__array__") or hasattr(b, "__array__")):
+                return SURFACE.binary[symbol]()(a, b)
+            raise UsageError(
+                f"an array cannot be combined with {self}: give it to the program as an input, for example "
+                'backpass.ops.data("x", "f64[B,3]")'
+            )
+        raise _numpy_instead(ufunc.__name__, self)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Node:
+        raise _numpy_instead(function.__name__, self)
 
     @property
     def T(self) -> Node:
@@ -129,10 +183,32 @@ class Node:
     __repr__ = __str__
 
 
+_UFUNCS = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "matmul": "@",
+    "greater": ">",
+    "greater_equal": ">=",
+    "less": "<",
+    "less_equal": "<=",
+}
+
+
+def _numpy_instead(name: str, node: Node) -> UsageError:
+    ours = {"absolute": "abs"}.get(name, name)
+    if ours in SURFACE.functions:
+        hint = f"use backpass.functions.{ours}"
+    else:
+        hint = f"there is no backpass.functions.{ours}; there are {', '.join(sorted(SURFACE.functions))}"
+    return UsageError(f"np.{name} calculates with numbers, and {node} is a value of a program: {hint}")
+
+
 def apply(op: Op, *inputs: Node | float, name: str | None = None) -> Node:
     """The Node of `op` on `inputs`.
 
-    Numbers become constants of the other inputs' dtype. For an elementwise op, inputs of smaller shape are
+    Numbers become constants of the other inputs' dtype (of those that share the value's, if there is one). For an elementwise op, inputs of smaller shape are
     broadcast by NumPy's rule, and the broadcast is a node of its own: no vjp ever has to undo one.
 
     Raises
@@ -140,8 +216,14 @@ def apply(op: Op, *inputs: Node | float, name: str | None = None) -> Node:
     ShapeError
         The inputs do not fit the op; the message shows every input.
     """
-    dtype = next((x.dtype for x in inputs if isinstance(x, Node) and isinstance(x.type, ArrayType)), "f64")
-    nodes = tuple(x if isinstance(x, Node) else SURFACE.constant(float(x), dtype)() for x in inputs)
+    dtype = _dtype_of_numbers(op, inputs)
+    try:
+        nodes = tuple(x if isinstance(x, Node) else _constant(x, dtype) for x in inputs)
+    except (TypeError, ValueError):
+        wrong = next(x for x in inputs if not isinstance(x, Node) and not isinstance(x, (int, float)))
+        raise UsageError(
+            f"{op.name} takes values of a program and numbers, not {type(wrong).__name__}"
+        ) from None
     try:
         if isinstance(op, Elementwise):
             nodes = _broadcast(nodes)
@@ -150,6 +232,22 @@ def apply(op: Op, *inputs: Node | float, name: str | None = None) -> Node:
         where = f"\n  {name} = " if name else "\n  "
         raise ShapeError(f"{error}{where}{op.name}({', '.join(map(str, nodes))})") from None
     return Node(op, nodes, type_, None if name is None else normalised(name))
+
+
+def _dtype_of_numbers(op: Op, inputs: tuple[Node | float, ...]) -> str:
+    known = {
+        i: x.type.dtype for i, x in enumerate(inputs) if isinstance(x, Node) and isinstance(x.type, ArrayType)
+    }
+    typed = [t for i, t in known.items() if i not in op.untyped]
+    floats = [t for t in known.values() if t in FLOATS]
+    return next(iter(typed or floats), "f64")
+
+
+def _constant(value: float, dtype: str) -> Node:
+    number = float(value)
+    if dtype == "i64" and not number.is_integer():
+        raise ShapeError(f'{value} beside integers; cast these first, for example with Cast("f64")')
+    return SURFACE.constant(number, dtype)()
 
 
 def _broadcast(nodes: tuple[Node, ...]) -> tuple[Node, ...]:

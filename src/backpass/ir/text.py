@@ -20,26 +20,30 @@ from backpass.ir.node import Node
 from backpass.ir.op import Elementwise, Op, Precedence
 from backpass.ir.trace import definition
 from backpass.ir.tuples import Item
-from backpass.ir.types import Shape, TupleType
+from backpass.ir.types import TupleType, spelled_shape
 from backpass.ir.wire import to_json
 
 Style: TypeAlias = Literal["python", "ascii", "latex", "json"]
 Section: TypeAlias = Literal["forward", "backward", "update"]
 
-#: Functions that a printed program takes from NumPy; others are defined in its prelude.
+#: Functions that a printed program takes from NumPy and SciPy; others are defined in its prelude.
 # fmt: off
 NUMPY_FUNCTIONS = frozenset([
-    "abs", "broadcast_to", "exp", "float32", "float64", "log", "log1p", "matmul", "max", "maximum", "mean",
-    "pad", "reshape", "stack", "sum", "tanh", "transpose", "where", "zeros",
+    "abs", "add", "arange", "argmax", "bool_", "broadcast_to", "concatenate", "cos", "cumsum", "einsum", "equal",
+    "exp", "expm1", "float32", "float64", "int64", "log", "log1p", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "not_equal", "pad", "prod", "reshape", "sign", "sin", "sqrt", "stack", "sum", "tanh", "transpose",
+    "where", "zeros",
 ])
 # fmt: on
-_CALL = re.compile(r"(?<![\w.])([a-z_]\w*)\(")
-_NUMBER_NAME = re.compile(r"\b(inf|nan)\b")
-_COMPARED = re.compile(r"\{(\d+)\} >")
+SCIPY_FUNCTIONS = frozenset(["erf"])
+_CALL = re.compile(r"(?<![\w.])([a-z_]\w*)(?:\.at)?\(")
+_PLAIN_NAME = re.compile(r"\b(inf|nan|float32|float64|int64|uint64|bool_)\b")
 #: An unnamed value gets a line of its own before its expression nests deeper than this.
 _DEEPEST = 12
+_NOT_LEFT = (Precedence.COMPARE, Precedence.POWER)  #: a > b > c and a ** b ** c mean something else in Python
+_PREFIX_OR_POSTFIX = (Precedence.UNARY, Precedence.POSTFIX, Precedence.ATOM)
 _SLOT = re.compile(r"\{(\d+)\}")
-_FLOATS = {"f32": "float32", "f64": "float64"}
+_SCALARS = {"f32": "float32", "f64": "float64", "i64": "int64", "bool": "bool_"}
 
 
 def text(
@@ -193,23 +197,20 @@ class _Printer:
     def expression(self, node: Node) -> tuple[str, int]:
         """The right-hand side of a value, and how tightly it binds."""
         op = node.op
-        if op.name == "constant":
-            written = op.source()
-            return written, Precedence.UNARY if written.startswith("-") else Precedence.ATOM
-        if op.name == "size":
-            return self.size(op.settings()["dim"]), Precedence.ATOM
-        if op.name == "broadcast":
+        if op.printed_as == "broadcast":
             return self.broadcast(node, silent=self.style == "latex")
-        if op.name == "identity":
-            (x,) = node.inputs
-            bare = x not in self.names and x.op.name not in ("constant", "size")
-            return self.strong(x, 0), self.expression(x)[1] if bare else Precedence.ATOM
-        if op.name == "reshape" and self.style != "latex":
-            inner = self.strong(node.inputs[0], 0)
-            return f"reshape({inner}, {self.shape(node.shape)})", Precedence.ATOM
         template = op.latex() if self.style == "latex" else op.source()
-        if self.style == "latex" and op.name == "multiply" and any(_is_scalar(x) for x in node.inputs):
-            template = r"{0}\,{1}"
+        self.dims.update(dict.fromkeys(op.named))
+        if op.printed_as == "number":
+            return template, Precedence.UNARY if template.startswith("-") else Precedence.ATOM
+        if op.printed_as == "same":
+            (x,) = node.inputs
+            bare = x not in self.names and x.op.printed_as != "number"
+            return self.strong(x, 0), self.expression(x)[1] if bare else Precedence.ATOM
+        if self.style == "latex" and op.tex_scaled and any(_is_scalar(x) for x in node.inputs):
+            template = op.tex_scaled
+        slots = [f"{{{i}}}" for i in range(len(node.inputs))]
+        template = template.replace("{*}", ", ".join(slots)).replace("{(*)}", _tuple(slots))
         if node in self.bodies:
             template = template.replace("{body}", self.bodies[node])
         operands = self.operands(node)
@@ -218,8 +219,8 @@ class _Printer:
             before = template[last : match.start()]
             depth += sum(before.count(c) for c in "([") - sum(before.count(c) for c in ")]")
             first = not written and not before
-            binding = 0 if depth else (op.precedence if first else op.precedence + 1)
-            if op.precedence >= Precedence.UNARY and not depth:
+            binding = 0 if depth else op.precedence + (not first or op.precedence in _NOT_LEFT)
+            if op.precedence in _PREFIX_OR_POSTFIX and not depth:
                 binding = op.precedence
             written += before + operands(int(match[1]), binding)
             last = match.end()
@@ -235,34 +236,35 @@ class _Printer:
         # One operand must carry the full shape, and one the dtype (a comparison loses it); then the others
         # may be broadcasts and bare numbers. Where none does, the first is made to.
         full = any(not self.is_silent(x) for x in inputs)
-        compared = {int(i) for i in _COMPARED.findall(node.op.source())}
-        typed = any(not self.is_number(x) for i, x in enumerate(inputs) if i not in compared)
+        carriers = [i for i in range(len(inputs)) if i not in node.op.untyped]
+        typed = any(not self.is_number(inputs[i]) for i in carriers)
+        heavy = None if typed or not carriers else carriers[0]
 
         def operand(i: int, binding: int) -> str:
             x = inputs[i]
             if i == 0 and not full:
                 return self.strong(x, binding)
-            if x.op.name == "broadcast" and x not in self.names:
-                written, own = self.broadcast(x, silent=True, strong=i == 0 and not typed)
+            if x.op.printed_as == "broadcast" and x not in self.names:
+                written, own = self.broadcast(x, silent=True, strong=i == heavy)
                 return f"({written})" if own < binding else written
-            return self.strong(x, binding) if i == 0 and not typed else self.reference(x, binding)
+            return self.strong(x, binding) if i == heavy else self.reference(x, binding)
 
         return operand
 
     def is_silent(self, x: Node) -> bool:
         """Whether x, as an operand, would be a bare number or leave its shape to NumPy's broadcasting."""
-        return x not in self.names and x.op.name in ("broadcast", "constant", "size")
+        return x not in self.names and x.op.printed_as in ("broadcast", "number")
 
     def is_number(self, x: Node) -> bool:
         """Whether x would be a bare Python number, which has no dtype of its own."""
-        while x not in self.names and x.op.name == "broadcast":
+        while x not in self.names and x.op.printed_as == "broadcast":
             (x,) = x.inputs
-        return x not in self.names and x.op.name in ("constant", "size")
+        return x not in self.names and x.op.printed_as == "number"
 
     def strong(self, x: Node, binding: int) -> str:
         """x with its dtype and shape: never a bare Python number."""
-        if x not in self.names and x.op.name in ("constant", "size"):
-            return f"{_FLOATS[x.dtype]}({self.expression(x)[0]})"
+        if x not in self.names and x.op.printed_as == "number":
+            return f"{_SCALARS[x.dtype]}({self.expression(x)[0]})"
         return self.reference(x, binding)
 
     def broadcast(self, node: Node, silent: bool, strong: bool = False) -> tuple[str, int]:
@@ -282,17 +284,8 @@ class _Printer:
             written, own = f"{written}[{index}]", Precedence.POSTFIX
         if silent:
             return written, own
-        return f"broadcast_to({written}, {self.shape(node.shape)})", Precedence.ATOM
-
-    def size(self, dim: int | str) -> str:
-        if isinstance(dim, int):
-            return str(dim)
-        factors = dim.split("*")
-        self.dims.update(dict.fromkeys(f for f in factors if not f.isdecimal()))
-        return dim if len(factors) == 1 else f"({' * '.join(factors)})"
-
-    def shape(self, shape: Shape) -> str:
-        return _tuple([self.size(dim).strip("()") for dim in shape])
+        self.dims.update(dict.fromkeys(node.op.named))
+        return f"broadcast_to({written}, {spelled_shape(node.shape)})", Precedence.ATOM
 
     # ---- lines
 
@@ -301,7 +294,7 @@ class _Printer:
         name = alias or self.names[node]
         if alias:
             right = self.names[node]
-        elif isinstance(node.op, Elementwise) or node.op.name not in ("constant", "size"):
+        elif node.op.printed_as != "number":
             right = self.expression(node)[0]
         else:
             right = self.strong_line(node)
@@ -311,7 +304,7 @@ class _Printer:
 
     def strong_line(self, node: Node) -> str:
         written = self.expression(node)[0]
-        return written if self.style == "latex" else f"{_FLOATS[node.dtype]}({written})"
+        return written if self.style == "latex" else f"{_SCALARS[node.dtype]}({written})"
 
     def lines(self, section: Section | None) -> list[tuple[str, str, str, Section]]:
         where = sections(self.graph)
@@ -349,7 +342,7 @@ class _Printer:
 
     def check_names(self, program: str) -> None:
         """No value may hide a function, a size or a number that the program reads by name."""
-        hidden = {*_CALL.findall(program), *_NUMBER_NAME.findall(program), *self.dims}
+        hidden = {*_CALL.findall(program), *_PLAIN_NAME.findall(program), *self.dims}
         for name in self.names.values():
             if name in hidden:
                 raise GraphError(f"the value {name!r} has a name that the printed program needs for itself")
@@ -388,18 +381,27 @@ class _Printer:
     def prelude(self, body: str) -> list[str]:
         """Imports and definitions for everything that the text `body` calls."""
         called = set(_CALL.findall(body))
-        imports = called & NUMPY_FUNCTIONS | set(_NUMBER_NAME.findall(body))
+        known = NUMPY_FUNCTIONS | SCIPY_FUNCTIONS
+        imports = called & known | set(_PLAIN_NAME.findall(body))
         definitions: dict[str, str] = {}
         for op in _all_ops(self.graph):
-            for function in self._calls(op) & called - NUMPY_FUNCTIONS:
+            for function in self._calls(op) & called - known:
                 written = (op.prelude or definition(op)).rstrip()
                 if definitions.setdefault(function, written) != written:
                     raise RuleError(
                         f"{op.name}: {function} would be defined twice, with different settings. Name the "
                         "settings in the op's notation, or write its prelude."
                     )
-                imports |= set(_CALL.findall(written)) & NUMPY_FUNCTIONS
-        head = [f"from numpy import {', '.join(sorted(imports))}", ""] if imports else []
+                imports |= set(_CALL.findall(written)) & known | set(_PLAIN_NAME.findall(written))
+        head = [
+            f"from {home} import {', '.join(sorted(names))}"
+            for home, names in (
+                ("numpy", imports - SCIPY_FUNCTIONS),
+                ("scipy.special", imports & SCIPY_FUNCTIONS),
+            )
+            if names
+        ]
+        head += [""] if head else []
         for source in definitions.values():
             head += [*source.split("\n"), ""]
         return head
@@ -425,7 +427,7 @@ def _printed_uses(graph: Graph, named: set[Node]) -> dict[Node, int]:
 
 def _is_scalar(x: Node) -> bool:
     """A number, perhaps repeated to a full shape."""
-    while x.op.name == "broadcast":
+    while x.op.printed_as == "broadcast":
         (x,) = x.inputs
     return x.shape == ()
 

@@ -49,8 +49,20 @@ class Expr:
     def __rtruediv__(self, other: Any) -> Expr:
         return Expr("/", (_expr(other), self))
 
+    def __pow__(self, other: Any) -> Expr:
+        return Expr("**", (self, _expr(other)))
+
     def __gt__(self, other: Any) -> Expr:
         return Expr(">", (self, _expr(other)))
+
+    def __ge__(self, other: Any) -> Expr:
+        return Expr(">=", (self, _expr(other)))
+
+    def __lt__(self, other: Any) -> Expr:
+        return Expr("<", (self, _expr(other)))
+
+    def __le__(self, other: Any) -> Expr:
+        return Expr("<=", (self, _expr(other)))
 
     def __neg__(self) -> Expr:
         return Expr("neg", (self,))
@@ -87,7 +99,14 @@ def _symbolic(op: Op) -> tuple[Op, list[str]]:
     return op, shown
 
 
-_BINDING = {">": 0, "+": 1, "-": 1, "*": 2, "/": 2, "neg": 3}
+_BINDING = {">": 1, ">=": 1, "<": 1, "<=": 1, "+": 2, "-": 2, "*": 3, "/": 3, "neg": 4, "**": 5}
+_NOT_LEFT = (
+    ">",
+    ">=",
+    "<",
+    "<=",
+    "**",
+)  #: their left operand needs parentheses, too, where it is of their kind
 
 
 def definition(op: Op) -> str:
@@ -128,14 +147,15 @@ def definition(op: Op) -> str:
         if e in local:
             return local[e]
         if e.function in ("name", "number"):
-            return str(e.arguments[0])
+            text = str(e.arguments[0])
+            return f"({text})" if text.startswith("-") and binding > _BINDING["neg"] else text
         if e.function in _BINDING:
             own = _BINDING[e.function]
             if e.function == "neg":
                 text = f"-{source(e.arguments[0], own)}"
             else:
                 a, b = e.arguments
-                text = f"{source(a, own)} {e.function} {source(b, own + 1)}"
+                text = f"{source(a, own + (e.function in _NOT_LEFT))} {e.function} {source(b, own + 1)}"
             return f"({text})" if own < binding else text
         arguments = [source(a) for a in e.arguments] + [f"{k}={v!r}" for k, v in e.settings]
         return f"{e.function}({', '.join(arguments)})"
@@ -146,4 +166,5 @@ def definition(op: Op) -> str:
             local[e] = f"v{len(local) + 1}"
             lines.append(f"{local[e]} = {text}")
     lines.append(f"return {source(result)}")
-    return f"def {op.name}({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)
+    called = op.source().split("(")[0]
+    return f"def {called}({', '.join(names)}):\n" + "\n".join(f"    {line}" for line in lines)

@@ -50,6 +50,30 @@ def size_of(shape: Iterable[Dim]) -> Dim:
     return "*".join(([str(number)] if number != 1 else []) + sorted(names))
 
 
+def spelled_dim(dim: Dim) -> str:
+    """A dimension as a factor of printed Python: ``B``, ``(2 * B)``."""
+    factors = str(dim).split("*")
+    return factors[0] if len(factors) == 1 else f"({' * '.join(factors)})"
+
+
+def spelled_shape(shape: Shape) -> str:
+    """A shape as a printed Python tuple.
+
+    Examples
+    --------
+    >>> spelled_shape(("B", 3)), spelled_shape(("2*B",)), spelled_shape(())
+    ('(B, 3)', '(2 * B,)', '()')
+    """
+    dims = ", ".join(spelled_dim(d).strip("()") for d in shape)
+    return f"({dims},)" if len(shape) == 1 else f"({dims})"
+
+
+def names_of(dims: Iterable[Dim]) -> tuple[str, ...]:
+    """The named dimensions among some sizes, in order."""
+    factors = (f for d in dims if isinstance(d, str) for f in d.split("*"))
+    return tuple(dict.fromkeys(f for f in factors if not f.isdecimal()))
+
+
 def bind_dim(dim: Dim, dims: Mapping[str, int]) -> int:
     """The number that a dimension stands for, given the sizes of the named ones."""
     if isinstance(dim, int):
@@ -113,8 +137,7 @@ class ArrayType:
     @property
     def named(self) -> frozenset[str]:
         """The named dimensions that this type depends on."""
-        factors = (f for d in self.shape if isinstance(d, str) for f in d.split("*"))
-        return frozenset(f for f in factors if not f.isdecimal())
+        return frozenset(names_of(self.shape))
 
     def bind(self, dims: Mapping[str, int]) -> ArrayType:
         """This type with its named dimensions replaced by numbers."""

@@ -13,7 +13,7 @@ from backpass.errors import ShapeError
 from backpass.ir.node import Node
 from backpass.ir.op import Blocked, Op, Sample
 from backpass.ir.types import ArrayType, Dim
-from backpass.ops.elementwise import Sigmoid
+from backpass.ops.activations import Sigmoid
 from backpass.ops.reduce import Sum
 from backpass.ops.shape import Broadcast
 
@@ -24,6 +24,7 @@ def _over_last(op: Op, z: ArrayType, t: ArrayType) -> ArrayType:
     """The shape rule of a loss per example: the last axis goes."""
     if z != t or z.ndim < 1:
         raise ShapeError(f"{op.name} needs outputs and targets of one type, got {z} and {t}")
+    op.of_dtype(z)
     return ArrayType(z.shape[:-1], z.dtype)
 
 
@@ -45,6 +46,7 @@ class Softmax(Op):
     def infer(self, z: ArrayType) -> ArrayType:
         if z.ndim < 1:
             raise ShapeError(f"softmax needs at least one axis, got {z}")
+        self.of_dtype(z)
         return z
 
     def mixes(self, z: ArrayType) -> tuple[Dim, ...]:
@@ -57,6 +59,36 @@ class Softmax(Op):
     def vjp(self, adj: Node, y: Node, /, z: Node) -> tuple[Node]:
         weighted = adj * y
         return (weighted - y * _spread(Sum((len(z.shape) - 1,))(weighted), z),)
+
+    def flops(self, y: ArrayType, z: ArrayType) -> int:
+        return 14 * y.size
+
+
+@final
+@dataclass(frozen=True)
+class LogSoftmax(Op):
+    """ln softmax(z) along the last axis: z − ln Σ exp(z), shifted so that nothing overflows."""
+
+    name = "log_softmax"
+    notation = "log_softmax({0})"
+    tex = r"\ln\operatorname{softmax}({0})"
+    samples = (Sample((_B10,)),)
+
+    def infer(self, z: ArrayType) -> ArrayType:
+        if z.ndim < 1:
+            raise ShapeError(f"log_softmax needs at least one axis, got {z}")
+        self.of_dtype(z)
+        return z
+
+    def mixes(self, z: ArrayType) -> tuple[Dim, ...]:
+        return z.shape[-1:]
+
+    def forward(self, xp: Any, /, z: Any) -> Any:
+        shifted = z - xp.max(z, axis=-1, keepdims=True)
+        return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+    def vjp(self, adj: Node, y: Node, /, z: Node) -> tuple[Node]:
+        return (adj - Softmax()(z) * _spread(Sum((len(z.shape) - 1,))(adj), z),)
 
     def flops(self, y: ArrayType, z: ArrayType) -> int:
         return 14 * y.size

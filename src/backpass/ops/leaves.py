@@ -9,7 +9,7 @@ from typing import Any, final
 
 from backpass.errors import GraphError, RuleError
 from backpass.ir.node import SURFACE, Node, broadcast_to
-from backpass.ir.op import Elementwise, Op, Precedence, Sample
+from backpass.ir.op import ANY, Elementwise, Op, Sample
 from backpass.ir.types import ArrayType, Dim, bind_dim, parse_type, size_of
 
 KINDS = ("data", "parameter", "fixed", "state", "number")
@@ -59,6 +59,7 @@ class Constant(Op):
     dtype: str = "f64"
     name = "constant"
     notation = tex = "{value}"
+    printed_as = "number"
 
     def infer(self) -> ArrayType:
         return ArrayType((), self.dtype)
@@ -70,6 +71,8 @@ class Constant(Op):
         return ()
 
     def source(self) -> str:
+        if self.dtype in ("i64", "bool"):
+            return str(int(self.value))
         short = f"{self.value:g}"
         if not math.isfinite(self.value):
             return short
@@ -95,6 +98,8 @@ class Size(Op):
     dtype: str = "f64"
     name = "size"
     notation = tex = "{dim}"
+    printed_as = "number"
+    sized = ("dim",)
     unsampled = "its value is the size of an input that it does not have"
 
     def infer(self) -> ArrayType:
@@ -117,7 +122,8 @@ class Identity(Elementwise):
 
     name = "identity"
     notation = tex = "{0}"
-    precedence = Precedence.ATOM
+    printed_as = "same"
+    dtypes = ANY
     samples = (Sample((("m", "n"),)),)
 
     def forward(self, xp: Any, /, x: Any) -> Any:

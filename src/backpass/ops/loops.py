@@ -190,7 +190,7 @@ def _fresh(name: str, taken: set[str]) -> str:
 
 def _example_body() -> Graph:
     h, x, w = data("h", "f64[B,3]"), data("x", "f64[B,3]"), data("w", "f64[3]")
-    from backpass.ops.elementwise import Tanh
+    from backpass.ops.activations import Tanh
 
     new = Tanh()(h * w + x)
     return Graph({"h_new": new, "y": new * x})

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from backpass.errors import ShapeError
 from backpass.ir.node import SURFACE, Node
-from backpass.ir.op import Op, Precedence, Sample
+from backpass.ir.op import ANY, Op, Precedence, Sample
 from backpass.ir.types import ArrayType, Dim, size_of
 
 
@@ -25,6 +25,8 @@ class Broadcast(Op):
     name = "broadcast"
     notation = "broadcast({0}, {shape}, {axes})"
     tex = "{0}"
+    printed_as = "broadcast"
+    dtypes = ANY
     view = True
 
     def infer(self, x: ArrayType) -> ArrayType:
@@ -58,6 +60,7 @@ class Reshape(Op):
     name = "reshape"
     notation = "reshape({0}, {shape})"
     tex = r"\operatorname{reshape}({0})"
+    dtypes = ANY
     view = True
 
     def infer(self, x: ArrayType) -> ArrayType:
@@ -81,6 +84,7 @@ class Transpose(Op):
     name = "transpose"
     notation = "transpose({0}, {axes})"
     tex = r"{{0}}^{\top}"
+    dtypes = ANY
     view = True
 
     def infer(self, x: ArrayType) -> ArrayType:
@@ -94,9 +98,17 @@ class Transpose(Op):
 
     @property
     def precedence(self) -> Precedence:  # type: ignore[override]
-        return Precedence.POSTFIX if self.reverses else Precedence.ATOM
+        return Precedence.POSTFIX if self.reverses or self.turns_matrices else Precedence.ATOM
+
+    @property
+    def turns_matrices(self) -> bool:
+        """Whether only the last two axes change places."""
+        rank = len(self.axes)
+        return rank > 2 and self.axes == (*range(rank - 2), rank - 1, rank - 2)
 
     def source(self) -> str:
+        if self.turns_matrices:
+            return "{0}.mT"
         return "{0}.T" if self.reverses else super().source()
 
     def forward(self, xp: Any, /, x: Any) -> Any:
