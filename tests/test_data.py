@@ -134,7 +134,11 @@ def test_idx_folder_incomplete(tmp_path: Path) -> None:
     (other / "cat.png").write_bytes(b"x")
     with pytest.raises(DataError) as error:
         load(other)
-    says(error, "none of the four IDX files", "cat.png")
+    says(error, "images but no classes", "cat.png")
+    (other / "cat.png").rename(other / "cat.txt")
+    with pytest.raises(DataError) as error:
+        load(other)
+    says(error, "none of the four IDX files", "cat.txt")
     with pytest.raises(DataError) as error:
         load(folder / NAMES[0])
     says(error, "Give the folder", str(folder))
@@ -505,9 +509,10 @@ def test_missing_files(tmp_path: Path) -> None:
         load(str(tmp_path / ("x" * 400 + ".npz")))
     says(error, "cannot be looked at", "too long")
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "t.bin").write_bytes(b"\x7fELF\x02\x01\x01\x00")
     with pytest.raises(DataError) as error:
-        load(tmp_path / "t.csv")
-    says(error, "no kind that backpass reads", "from_arrays")
+        load(tmp_path / "t.bin")
+    says(error, "no kind that backpass reads", "ELF", "CSV")
     loop = tmp_path / "loop.npz"
     loop.symlink_to(loop)
     with pytest.raises(DataError) as error:
@@ -1136,7 +1141,9 @@ def test_mnist() -> None:
     assert load_rows(folder).shape == (10_000, 784)
 
 
-@pytest.mark.parametrize("name", ["dataset", "arrays", "readers", "split"])
+@pytest.mark.parametrize(
+    "name", ["dataset", "arrays", "bundled", "frames", "images", "sources", "sparse", "split"]
+)
 def test_examples(name: str) -> None:
     importlib.import_module(f"backpass.data.{name}")
     failed, tried = doctest.testmod(sys.modules[f"backpass.data.{name}"])

@@ -119,7 +119,7 @@ def build(
     elif not (np.isfinite(scale) and scale != 0):
         raise UsageError(f"scale={scale} must be a number other than 0: every X would become {0 * scale}.")
     data = Dataset(rows, labels, name, task, classes, image_shape, scale, None, source)
-    parts = {}
+    parts: dict[str, Any] = {}
     for role, given in (("test", test), ("validation", validation)):
         if given is not None:
             parts[role] = array_part(data, *given, role=role, copy=copy)
@@ -148,8 +148,8 @@ def refuse_one_class(labels: Array, task: Task, what: str) -> None:
     """Refuse to learn from labels that are all the same."""
     if task == "classification" and len(present := np.unique(labels)) == 1:
         raise DataError(
-            f"{what} is {present[0].item()!r} in all {len(labels)} rows: one class, and nothing to tell apart.\n"
-            f"  Give rows of at least two classes, or task='regression' if {what} is a quantity."
+            f"{what} is {present[0].item()!r} in all {len(labels)} rows: one class, and nothing to "
+            f"tell apart.\n  Give rows of at least two classes, or task='regression' if {what} is a quantity."
         )
 
 
@@ -489,8 +489,8 @@ def _columns(array: Array, task: Task | None, what: str) -> tuple[Array, Task, t
             return numbers.astype(np.uint8), "multilabel", ()
         row = int(np.flatnonzero(~answers)[0])
         raise DataError(
-            f"{what} in row {row} is {_few(tuple(array[row].tolist()))}: a multilabel task has answers of 0 and "
-            "1.\n  Use task='regression' to predict numbers."
+            f"{what} in row {row} is {_few(tuple(array[row].tolist()))}: a multilabel task has answers "
+            "of 0 and 1.\n  Use task='regression' to predict numbers."
         )
     hot = answers & (numbers.sum(axis=1) == 1)
     if task != "regression" and hot.all():
@@ -500,8 +500,8 @@ def _columns(array: Array, task: Task | None, what: str) -> tuple[Array, Task, t
         raise DataError(
             f"{what} has {array.shape[1]} columns, and row {row} is not one-hot (one 1, all else 0): "
             f"{_few(tuple(array[row].tolist()))}.\n"
-            "  Give one label for each row or one-hot rows; or task='multilabel' for several answers of 0 and 1 "
-            "in each row, or task='regression' to predict numbers."
+            "  Give one label for each row or one-hot rows; or task='multilabel' for several answers of "
+            "0 and 1 in each row, or task='regression' to predict numbers."
         )
     return np.array(numbers, order="C"), "regression", ()
 

@@ -249,7 +249,7 @@ class Dataset:
         """The values that the rows are parted by, shape (n,)."""
         value = getattr(self, role)
         if isinstance(value, str):
-            return None if not value else self.X[value]  # type: ignore[no-any-return]
+            return None if not value else self.X[value]
         return np.asarray(value)
 
 

@@ -23,9 +23,9 @@ from typing import IO
 
 import numpy as np
 
+from backpass.data.arrays import as_rows
 from backpass.data.budget import memory_budget as budget
 from backpass.data.dataset import Array
-from backpass.data.arrays import as_rows
 from backpass.errors import DataError
 
 MAX_MEMBERS = 10_000

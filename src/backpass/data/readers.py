@@ -1,76 +1,62 @@
-"""Names and paths become Datasets, or rows. The files themselves are read by `backpass.data.formats`."""
+"""One path becomes a Dataset or rows. The files themselves are read by `backpass.data.formats` and its kin."""
 
 from __future__ import annotations
 
 import difflib
+import gzip
 import os
 import re
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backpass.data.dataset import Array, Dataset
-from backpass.data.formats import open_file, read_idx, read_npy, read_npz
-from backpass.data.arrays import as_rows, build
-from backpass.errors import DataError, UsageError, nearest
+import numpy as np
 
-BUNDLED = ("digits",)
-"""Names that `load` takes besides paths."""
+from backpass.data import images
+from backpass.data.arrays import array_part, as_rows, build
+from backpass.data.bundled import BUNDLED
+from backpass.data.dataset import Array, Dataset, Task
+from backpass.data.formats import open_file, read_idx, read_npy, read_npz
+from backpass.errors import DataError, UsageError, nearest
 
 _X, _Y = ("X", "x", "inputs", "X_train", "x_train"), ("y", "Y", "t", "labels", "targets", "y_train")
 _X_TEST, _Y_TEST = ("X_test", "x_test"), ("y_test", "t_test")
-_FORMS = "a bundled name (digits), an .npz file with X and y, or a folder with the four MNIST IDX files"
+_FORMS = (
+    "a bundled name (digits, iris, moons ...), a table (CSV, TSV, Parquet, JSON lines), an .npz file with X and y, "
+    "a folder of images with a sub-folder for each class, or a folder with the four MNIST IDX files"
+)
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".sav")
 
 
-def load(spec: str | os.PathLike[str]) -> Dataset:
-    """Read a data set.
-
-    Parameters
-    ----------
-    spec : str or path
-        - "digits": scikit-learn's 1,797 digits of 8 x 8 pixels, 0 to 16;
-        - an ``.npz`` file with X (or x, inputs, X_train) and y (or t, labels, targets, y_train), and perhaps
-          X_test and y_test;
-        - a folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same two of ``t10k``,
-          each plain or ``.gz``, also spelled ``train-images.idx3-ubyte``.
-
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    UsageError
-        A name that is not one of ours.
-    DataError
-        A file that is missing, unreadable, torn, too large, or whose contents cannot be used.
-
-    Examples
-    --------
-    >>> load("digits")
-    Dataset('digits', classification, 1797 rows x 64 columns, 10 classes)
-    """
-    if isinstance(spec, str) and spec == "digits":  # not a Path: that is a folder of this name
-        return _digits()
-    path = _path(spec)
-    if _kind(path) == "folder":
-        return _idx_folder(path)
-    form = _form(path)
+def array_dataset(path: Path, form: str, target: str | None, task: Task | None) -> Dataset:
+    """A Dataset from a file of arrays."""
     if form == "npz":
+        if target is not None:
+            raise UsageError(f"{path} has its labels in y: target= is for tables.")
         arrays = read_npz(path)
         x, y = _pick(arrays, _X, "X", path), _pick(arrays, _Y, "y", path)
         test = None
         if any(key in arrays for key in (*_X_TEST, *_Y_TEST)):
             test = (_pick(arrays, _X_TEST, "X_test", path), _pick(arrays, _Y_TEST, "y_test", path))
-        with _named(path):
-            return build(x, y, path.stem, test=test, source=str(path), copy=False)
+        with named(path):
+            return build(x, y, path.stem, task=task, test=test, source=str(path), copy=False)
     if form == "npy":
+        if target is None:
+            raise DataError(
+                f"{path} is one array: rows without labels.\n"
+                "  Save both in one file, numpy.savez(file, X=X, y=y), and load that; or give the file of the "
+                "labels, target='y.npy'."
+            )
+        x, y = _one_array(path), _one_array(path_of(target))
+        with named(path):
+            return build(x, y, path.stem, task=task, source=str(path), copy=False)
+    if form == "image":
         raise DataError(
-            f"{path} is one array: rows without labels.\n"
-            "  Save both in one file, numpy.savez(file, X=X, y=y), and load that."
+            f"{path} is one image. To learn, give the folder that has a sub-folder of images for each class."
         )
     raise DataError(
         f"{path} is one IDX (or gzip) file, and images and labels are in separate ones.\n"
@@ -78,60 +64,26 @@ def load(spec: str | os.PathLike[str]) -> Dataset:
     )
 
 
-def load_rows(path: str | os.PathLike[str]) -> Array:
-    """Read the rows to predict. They are raw: use `scaled` with the scale of the data that trained the net.
+def _one_array(path: Path) -> Array:
+    with open_file(path) as (file, size):
+        return read_npy(file, size, str(path))
 
-    Parameters
-    ----------
-    path : str or path
-        An ``.npy`` file; an ``.npz`` file with X (or with one array of any name); one IDX file of images; or
-        what `load` takes: of a folder of IDX files the test rows, or all rows if it has none.
 
-    Returns
-    -------
-    ndarray, shape (n, d)
-        uint8, float32 or float64. Images of shape (n, height, width) are flattened.
-
-    Raises
-    ------
-    UsageError, DataError
-
-    Examples
-    --------
-    >>> load_rows("digits").shape
-    (1797, 64)
-    """
-    if isinstance(path, str) and path == "digits":
-        return _digits().X
-    where = _path(path)
-    if _kind(where) == "folder":
-        files = _idx_files(where)
-        image = files.get("test images") or files.get("training images")
-        if image is None:
-            raise DataError(f"{where} has labels but no images: {_ROLES['test images'][0]} is not there.")
-        value = read_idx(image, 3)
-    elif (form := _form(where)) == "npy":
-        with open_file(where) as (file, size):
-            value = read_npy(file, size, str(where))
+def array_rows(path: Path, form: str) -> Array:
+    """The rows to predict from a file of arrays."""
+    if form == "npy":
+        value = _one_array(path)
     elif form == "npz":
-        arrays = read_npz(where)
-        value = next(iter(arrays.values())) if len(arrays) == 1 else _pick(arrays, _X, "X", where)
+        arrays = read_npz(path)
+        value = next(iter(arrays.values())) if len(arrays) == 1 else _pick(arrays, _X, "X", path)
     else:
-        value = read_idx(where, 3)
-    with _named(where):
+        value = read_idx(path, 3)
+    with named(path):
         return as_rows(value, copy=False)[0]
 
 
-def _digits() -> Dataset:
-    from sklearn.datasets import load_digits  # heavy: only where it is asked for
-
-    bunch = load_digits()
-    data = build(bunch.data, bunch.target, "digits", scale=1 / 16, source="digits", copy=False)
-    return Dataset(data.X, data.y, "digits", data.task, data.classes, (8, 8), data.scale, None, "digits")
-
-
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Put the file before what is wrong with its contents."""
     try:
         yield
@@ -155,7 +107,7 @@ def _pick(arrays: dict[str, Any], names: tuple[str, ...], what: str, path: Path)
 # --------------------------------------------------------------------------------------------------- files
 
 
-def _path(spec: object) -> Path:
+def path_of(spec: object) -> Path:
     """The absolute path of something that exists, or an error that offers what was meant."""
     if not isinstance(spec, (str, os.PathLike)) or isinstance(os.fspath(spec), bytes):
         raise UsageError(
@@ -194,14 +146,17 @@ def _not_there(path: Path) -> str:
     return f"{path} is not there. {hint}"
 
 
-def _kind(path: Path) -> str:
-    return "folder" if stat.S_ISDIR(os.stat(path).st_mode) else "file"
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, links followed."""
+    return stat.S_ISDIR(os.stat(path).st_mode)
 
 
-def _form(path: Path) -> str:
-    """ "npz", "npy" or "idx", by the first bytes: names lie more often than these."""
+def form_of(path: Path) -> str:
+    """ "npz", "npy", "idx", "image" or "table", by the first bytes: names lie more often than these."""
     with open_file(path) as (file, _):
         head = file.read(8)
+        file.seek(0)
+        inside = _unpacked_head(file) if head.startswith(b"\x1f\x8b") else head
     if path.suffix.lower() in _PICKLES:
         raise DataError(
             f"{path} looks like a pickle; reading one runs the code that is in it, so backpass never does.\n"
@@ -211,14 +166,30 @@ def _form(path: Path) -> str:
         return "npz"
     if head.startswith(b"\x93NUMPY"):
         return "npy"
-    if head[:2] in (b"\x1f\x8b", b"\0\0"):
+    if inside.startswith(b"\0\0"):
         return "idx"
+    if head.startswith(images.MAGIC) and (images.is_image(path) or not head.startswith((b"BM", b"RIFF"))):
+        return "image"  # "BM" and "RIFF" may also begin a line of text
     if path.suffix.lower() in (".npz", ".npy"):
         raise DataError(f"{path} is not what its name says: it begins with {head!r}. Cut, or renamed?")
-    raise DataError(
-        f"{path} is of no kind that backpass reads. Give {_FORMS}.\n"
-        "  A table you can read yourself, e.g. with numpy.genfromtxt, and give to from_arrays(X, y)."
-    )
+    if images.is_image(path):
+        raise DataError(f"{path} is no image: it begins with {head!r}. Cut, or renamed?")
+    if not head.startswith(b"PAR1") and _binary(inside):
+        raise DataError(f"{path} is of no kind that backpass reads (it begins with {head!r}). Give {_FORMS}.")
+    return "table"
+
+
+def _unpacked_head(file: Any) -> bytes:
+    try:
+        return gzip.GzipFile(fileobj=file, mode="rb").read(8)
+    except (OSError, EOFError, zlib.error):  # torn: its reader says so
+        return b"\0\0"
+
+
+def _binary(head: bytes) -> bool:
+    """Whether a file that begins so is no text in any encoding: it has control characters."""
+    text = head.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf"))
+    return not text and any(byte < 9 or 13 < byte < 32 for byte in head)
 
 
 # ----------------------------------------------------------------------------------------------------- IDX
@@ -231,29 +202,36 @@ _ROLES = {
 }
 
 
-def _idx_files(folder: Path) -> dict[str, Path]:
+def is_idx_folder(folder: Path) -> bool:
+    """Whether a folder has one of the four IDX files."""
+    return bool(_idx_found(folder))
+
+
+def _idx_found(folder: Path) -> dict[str, Path]:
     """The IDX files of a folder by their role."""
-    try:
-        there = sorted(os.listdir(folder))
-    except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read: {error.strerror}.") from None
+    there = {path.name for path in images.listed(folder)}
     found: dict[str, Path] = {}
     for role, (name, _) in _ROLES.items():
         for spelled in (name, name.replace("-idx", ".idx")):
             for file in (spelled, spelled + ".gz"):
                 if file in there:
                     found.setdefault(role, folder / file)
-    if not found:
-        shown = ", ".join(there[:5]) + (", ..." if len(there) > 5 else "")
-        raise DataError(
-            f"the folder {folder} has none of the four IDX files (train-images-idx3-ubyte and so on).\n"
-            f"  It has: {shown or 'nothing'}. Give {_FORMS}."
-        )
     return found
 
 
-def _idx_folder(folder: Path) -> Dataset:
-    files = _idx_files(folder)
+def idx_rows(folder: Path) -> Array:
+    """Of a folder of IDX files the test rows, or all rows if it has none."""
+    files = _idx_found(folder)
+    image = files.get("test images") or files.get("training images")
+    if image is None:
+        raise DataError(f"{folder} has labels but no images: {_ROLES['test images'][0]} is not there.")
+    with named(folder):
+        return as_rows(read_idx(image, 3), copy=False)[0]
+
+
+def idx_folder(folder: Path, task: Task | None) -> Dataset:
+    """A Dataset from a folder of four IDX files."""
+    files = _idx_found(folder)
     missing = [f"{name} ({role})" for role, (name, _) in _ROLES.items() if role not in files]
     if missing:
         raise DataError(
@@ -261,14 +239,88 @@ def _idx_folder(folder: Path) -> Dataset:
         )
     arrays = {role: read_idx(files[role], dims) for role, (_, dims) in _ROLES.items()}
     for part in ("training", "test"):
-        images, labels = arrays[f"{part} images"], arrays[f"{part} labels"]
-        if len(images) != len(labels):
+        pictures, labels = arrays[f"{part} images"], arrays[f"{part} labels"]
+        if len(pictures) != len(labels):
             raise DataError(
-                f"{files[f'{part} images']} has {len(images):,} images and "
+                f"{files[f'{part} images']} has {len(pictures):,} images and "
                 f"{files[f'{part} labels'].name} has {len(labels):,} labels: they are not of one set."
             )
-    with _named(folder):
+    with named(folder):
         return build(
-            arrays["training images"], arrays["training labels"], folder.name,
+            arrays["training images"], arrays["training labels"], folder.name, task=task,
             test=(arrays["test images"], arrays["test labels"]), source=str(folder), copy=False,
         )  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------------- images
+
+
+def image_dataset(folder: Path, size: images.Size | None, color: bool | None) -> Dataset:
+    """A Dataset from a folder of images, a sub-folder a class, perhaps under train, test and validation."""
+    parts = images.image_folder(folder)
+    if parts is None:
+        _no_images(folder)
+    assert parts is not None
+    data: Dataset | None = None
+    for role, classes in parts.items():  # "train" is the first
+        files = [path for inside in classes.values() for path in inside]
+        y = np.repeat(list(classes), [len(inside) for inside in classes.values()])
+        if data is None:
+            X = images.read_images(files, folder, size=size, color=color)
+            with named(folder):
+                data = build(X, y, folder.name, source=str(folder), copy=False)
+        else:
+            assert data.image_shape is not None
+            height, width = data.image_shape[:2]
+            X = images.read_images(
+                files, folder, size=size, like=(width, height), color=len(data.image_shape) == 3
+            )
+            with named(folder):
+                data = replace(data, **{role: array_part(data, X, y, role=role, copy=False)})
+    assert data is not None
+    return data
+
+
+def _no_images(folder: Path) -> None:
+    there = images.listed(folder)
+    shown = ", ".join(path.name for path in there[:5]) + (", ..." if len(there) > 5 else "")
+    if any(images.is_image(path) for path in there):
+        raise DataError(
+            f"the folder {folder} has images but no classes: put the images of each class into a sub-folder of "
+            f"its own, named like the class.\n  It has: {shown}."
+        )
+    raise DataError(
+        f"the folder {folder} has none of the four IDX files (train-images-idx3-ubyte and so on), and no "
+        f"sub-folders of images.\n  It has: {shown or 'nothing'}. Give {_FORMS}."
+    )
+
+
+def image_files(path: Path) -> list[Path]:
+    """The images to predict: one file, or those of a folder, in the order of names.
+
+    Of a folder with sub-folders of classes those of its test part, or all if it has none.
+    """
+    if not is_folder(path):
+        return [path]
+    files = [child for child in images.listed(path) if images.is_image(child)]
+    if not files:
+        parts = images.image_folder(path)
+        if parts is None:
+            _no_images(path)
+        assert parts is not None
+        classes = parts.get("test", parts["train"])
+        files = [file for inside in classes.values() for file in inside]
+    return files
+
+
+def image_rows(
+    path: Path, size: images.Size | None, color: bool | None, image_shape: Sequence[int] | None
+) -> Array:
+    """The images to predict as rows, of the shape that a net was trained on."""
+    files = image_files(path)
+    like = None
+    if image_shape is not None:
+        like, color = (int(image_shape[1]), int(image_shape[0])), len(image_shape) == 3
+    root = path if is_folder(path) else path.parent
+    X = images.read_images(files, root, size=size, like=like, color=color)
+    return X.reshape(len(X), -1)

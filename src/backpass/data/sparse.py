@@ -92,8 +92,8 @@ def dense(matrix: Any, dtype: Any, what: str = "X") -> Array:
         raise DataError(
             f"{what} is sparse, {rows:,} x {columns:,}, and a dense copy takes {need:,} bytes; the limit on "
             f"this machine is {memory_budget():,}.\n"
-            f"  Give fewer rows (up to {memory_budget() * rows // need:,}), or fewer columns: keep the most frequent, "
-            "or reduce them with sklearn.decomposition.TruncatedSVD."
+            f"  Give fewer rows (up to {memory_budget() * rows // need:,}), or fewer columns: keep the "
+            "most frequent, or reduce them with sklearn.decomposition.TruncatedSVD."
         )
     out: Array = matrix.astype(dtype).toarray(order="C")
     return out

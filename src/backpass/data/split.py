@@ -199,7 +199,8 @@ def _by_group(group: NDArray[Any], validation: int, test: int, seed: int) -> tup
     part = np.zeros(len(counts), dtype=np.int64)  # of each group: 0 train, 1 validation, 2 test
     for k, (name, size) in enumerate(asked):
         room = len(left) - (len(asked) - k)  # a group stays for each part that comes after, and for train
-        have, taken = 0, []
+        have = 0
+        taken: list[int] = []
         for g in left:
             if len(taken) < room and abs(have + counts[g] - size) < abs(have - size):
                 have += int(counts[g])
