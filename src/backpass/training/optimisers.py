@@ -19,7 +19,7 @@ import numpy as np
 
 from backpass.errors import UsageError, nearest
 from backpass.ir import ArrayType, Node
-from backpass.ops import Sum, number, state
+from backpass.ops import Maximum, Minimum, Sqrt, Sum, number, state
 from backpass.training.schedules import Floats, OnPlateau, Schedule, When, as_schedule, check
 
 Nodes = Mapping[str, Node]
@@ -131,11 +131,11 @@ class Optimiser:
         """
         found = Update()
         given = self._clipped(gradients, numbers)
-        if self.coupled:
-            given = {
-                name: g + numbers["decay"] * parameters[name] if self._decays(parameters[name]) else g
-                for name, g in given.items()
-            }
+        for name, parameter in parameters.items():
+            if self.coupled and self._decays(parameter):
+                given[name] = given[name] + numbers["decay"] * parameter
+            if given[name] is not gradients[name]:  # a line of its own in print: it is read more than once
+                given[name] = given[name].named(f"g_{name}")
         shared = self._shared(found, next(iter(parameters.values())).dtype, numbers)
         for name, parameter in parameters.items():
             self._one(found, parameter, given[name], numbers, shared)
@@ -147,15 +147,15 @@ class Optimiser:
     def _clipped(self, gradients: Nodes, numbers: Nodes) -> dict[str, Node]:
         if self.clip is not None:
             high = numbers["clip"]
-            return {name: _op("Minimum")(_op("Maximum")(g, -high), high) for name, g in gradients.items()}
+            return {name: Minimum()(Maximum()(g, -high), high) for name, g in gradients.items()}
         if self.clip_norm is not None:
             squares = [Sum()(g * g) for g in gradients.values()]
             total = squares[0]
             for square in squares[1:]:
                 total = total + square
-            norm = _op("Sqrt")(total, name="norm")
+            norm = Sqrt()(total, name="norm")
             # Not min(1, clip / norm): that would divide by zero where all gradients are zero.
-            factor = (numbers["clip_norm"] / _op("Maximum")(norm, numbers["clip_norm"])).named("kept")
+            factor = (numbers["clip_norm"] / Maximum()(norm, numbers["clip_norm"])).named("kept")
             return {name: factor * g for name, g in gradients.items()}
         return dict(gradients)
 
@@ -275,7 +275,7 @@ class Adagrad(Optimiser):
     ) -> None:
         s = state(f"s_{parameter.name}", parameter.array_type)
         squares = found.add(s, s + gradient * gradient)
-        found.add(parameter, parameter - numbers["lr"] * gradient / (_op("Sqrt")(squares) + numbers["eps"]))
+        found.add(parameter, parameter - numbers["lr"] * gradient / (Sqrt()(squares) + numbers["eps"]))
 
 
 @dataclass(frozen=True)
@@ -310,7 +310,7 @@ class RMSprop(Optimiser):
         rho = numbers["rho"]
         s = state(f"s_{parameter.name}", parameter.array_type)
         squares = found.add(s, rho * s + (1 - rho) * (gradient * gradient))
-        found.add(parameter, parameter - numbers["lr"] * gradient / (_op("Sqrt")(squares) + numbers["eps"]))
+        found.add(parameter, parameter - numbers["lr"] * gradient / (Sqrt()(squares) + numbers["eps"]))
 
 
 @dataclass(frozen=True)
@@ -362,10 +362,10 @@ class Adam(Optimiser):
         s = state(f"s_{parameter.name}", parameter.array_type)
         mean = found.add(m, beta1 * m + (1 - beta1) * gradient)
         squares = found.add(s, beta2 * s + (1 - beta2) * (gradient * gradient))
-        root = _op("Sqrt")(squares / shared["c_s"]) + numbers["eps"]
+        root = Sqrt()(squares / shared["c_s"]) + numbers["eps"]
         moved = parameter - numbers["lr"] * (mean / shared["c_m"]) / root
         if not self.coupled and self._decays(parameter):
-            moved = moved - numbers["lr"] * numbers["decay"] * parameter
+            moved = moved - numbers["lr"] * (numbers["decay"] * parameter)
         found.add(parameter, moved)
 
 
@@ -399,12 +399,6 @@ NAMES: dict[type[Optimiser], str] = {
     Adam: "adam",
     AdamW: "adamw",
 }
-
-
-def _op(name: str) -> Any:
-    import backpass.ops
-
-    return getattr(backpass.ops, name)()
 
 
 def number_inputs(optimiser: Optimiser, dtype: str) -> dict[str, Node]:
