@@ -18,7 +18,7 @@ from numba import njit
 
 import backpass
 from backpass.exec.compiled import native, products
-from backpass.exec.compiled.lower import prefers_blas
+from backpass.exec.compiled.contractions import prefers_blas
 
 FLOATS = {"f32": np.float32, "f64": np.float64}
 dtypes = pytest.mark.parametrize("dtype", FLOATS)

@@ -35,20 +35,40 @@ class Chunk:
     watched: Array
 
 
+def held_inputs(step: Graph) -> dict[str, Node]:
+    """The inputs whose values a loop holds from step to step: parameters, states, and what is fixed."""
+    kinds = ("parameter", "state", "fixed")
+    return {name: n for kind in kinds for name, n in step.inputs_of_kind(kind).items()}
+
+
+def carried_inputs(step: Graph) -> dict[str, Node]:
+    """Those of them that a step replaces, in the same order."""
+    replaced = set(step.carry.values())
+    return {name: n for name, n in held_inputs(step).items() if name in replaced}
+
+
 class Loop(Protocol):
     """A step Graph that is run many times over rows of a data set, its carry replaced at each step.
 
-    The arrays of `carry` belong to the loop: `load` copies into them, `state` copies out.
+    The arrays that a loop holds belong to it: `load` copies into them, `state` copies out. The rows of the
+    data do not: they are read where they lie (also in a memory-mapped file) and never written to.
     """
 
     name: str  #: of the executor
     threads: int  #: of BLAS, fixed by the sizes
 
     def load(self, carry: Mapping[str, Array]) -> None:
-        """Set the carried values (weights, velocities)."""
+        """Set the values that the loop holds (weights, velocities, fixed values), by name.
+
+        The first time, there must be one for each (UsageError); after that, one that is not given stays,
+        so that what `state` gave can be loaded again. Names that the step does not have are left alone.
+        """
 
     def state(self) -> dict[str, Array]:
-        """A copy of the carried values."""
+        """A copy of the values that a step replaces: the inputs that ``step.carry`` names.
+
+        Fixed inputs, and others that no output replaces, are not among them: they are what `load` was given.
+        """
 
     def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
         """Run ``len(starts) - 1`` steps.

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backpass.exec.base import Array, Chunk
+from backpass.errors import UsageError
+from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
 from backpass.exec.threads import blas_threads, threads_for
 from backpass.ir import Graph, Node
 from backpass.ir.interpret import interpret
@@ -50,20 +51,24 @@ class ReferenceLoop:
     name = "reference"
 
     def __init__(self, step: Graph, data: Mapping[str, Array], batch: int, watch: str) -> None:
-        self.step, self.data, self.watch = step, data, watch
+        self.step, self.watch = step, watch
+        self.data = {name: data[name] for name in step.inputs_of_kind("data")}
         first = [n.shape[0] for n in step.inputs_of_kind("data").values() if n.shape]
         dims = {d: batch for d in first if isinstance(d, str)}
         self.threads = threads_for(step, dims) if step.dims <= dims.keys() else 1
         self.function = ReferenceFunction(step)
-        self.carry: dict[str, Array] = {}
+        self.held: dict[str, Array] = {}
         self.values: dict[Node, Array] = {}
 
     def load(self, carry: Mapping[str, Array]) -> None:
-        kept = self.step.inputs_of_kind("parameter") | self.step.inputs_of_kind("state")
-        self.carry = {name: np.array(carry[name]) for name in kept}
+        for name, node in held_inputs(self.step).items():
+            if name in carry:
+                self.held[name] = np.array(carry[name])
+            elif name not in self.held:
+                raise UsageError(f"no value was given for {name} ({node.type})")
 
     def state(self) -> dict[str, Array]:
-        return {name: array.copy() for name, array in self.carry.items()}
+        return {name: self.held[name].copy() for name in carried_inputs(self.step)}
 
     def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
         with blas_threads(self.threads):
@@ -76,12 +81,12 @@ class ReferenceLoop:
             rows = order[starts[s] : starts[s + 1]]
             feeds = {name: array[rows] for name, array in self.data.items()}
             feeds |= {name: np.asarray(x, kinds[name]) for name, x in zip(kinds, numbers[s], strict=True)}
-            feeds |= self.carry
+            feeds |= self.held
             self.values = self.function.values(feeds)
             watched.append(float(self.values[self.step[self.watch]]))
             if not np.isfinite(watched[-1]):
                 return Chunk(s, np.array(watched))
-            self.carry |= {
+            self.held |= {
                 old: np.asarray(self.values[self.step.outputs[new]]) for new, old in self.step.carry.items()
             }
         return Chunk(len(starts) - 1, np.array(watched))

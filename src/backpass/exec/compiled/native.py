@@ -1,4 +1,4 @@
-"""What kernels call: matrix products from SciPy's BLAS, and exp and tanh that LLVM can vectorise.
+"""What kernels call: products from SciPy's BLAS, exp and tanh that LLVM can vectorise, random numbers.
 
 BLAS is reached by the address that SciPy publishes for Cython. The address is registered with LLVM under a
 name of our own in each process, so a kernel refers to the name and Numba's disk cache stays valid.
@@ -166,3 +166,33 @@ def tanh_f64(x):  # type: ignore[no-untyped-def]
     far = -far if x < 0 else far
     near = x if x == 0 else near  # keeps the sign of zero
     return near if size < 0.625 else far
+
+
+# Random numbers by a counter: the arithmetic of `ops.random.Uniform`, bit for bit.
+_u = np.uint64
+_GOLDEN, _MIX1, _MIX2 = _u(0x9E3779B97F4A7C15), _u(0xBF58476D1CE4E5B9), _u(0x94D049BB133111EB)
+_S27, _S30, _S31, _S40, _ONE_U = _u(27), _u(30), _u(31), _u(40), _u(1)
+_UNIT = np.float64(2.0**-24)
+
+
+@njit(error_model="numpy", nogil=True)
+def _mixed(x):  # type: ignore[no-untyped-def]
+    x = (x ^ (x >> _S30)) * _MIX1
+    x = (x ^ (x >> _S27)) * _MIX2
+    return x ^ (x >> _S31)
+
+
+@njit(error_model="numpy", nogil=True)
+def uniform_start(counter, key):  # type: ignore[no-untyped-def]
+    return _mixed(_mixed(np.uint64(counter) + _GOLDEN) ^ _mixed(np.uint64(key) + _GOLDEN))
+
+
+@njit(error_model="numpy", nogil=True)
+def uniform_step(start):  # type: ignore[no-untyped-def]
+    return _mixed(start + _GOLDEN) | _ONE_U
+
+
+@njit(error_model="numpy", nogil=True)
+def uniform_entry(start, step, i):  # type: ignore[no-untyped-def]
+    """A multiple of 2⁻²⁴, which f32 holds exactly."""
+    return np.float64(_mixed(start + np.uint64(i) * step) >> _S40) * _UNIT

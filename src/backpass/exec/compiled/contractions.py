@@ -1,0 +1,114 @@
+"""Sums of products: matrix products, one or a stack of them, and einsum."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from backpass.errors import NotLowered
+from backpass.exec.compiled.source import flat, variable
+from backpass.ir import ArrayType, Node
+from backpass.ir.types import Dim, bind_dim, size_of
+from backpass.ops import Transpose
+
+if TYPE_CHECKING:
+    from backpass.exec.compiled.lower import Lowering
+
+
+def prefers_blas(m: int, n: int, k: int, dtype: str) -> bool:
+    """Whether (m, k) @ (k, n) is large enough for BLAS to win over our own product.
+
+    Measured on a processor with AVX2: at 784 x 300 x 64 our own still wins, at 1024 x 1024 x 128 BLAS does.
+    """
+    return m * n * k * (2 if dtype == "f64" else 1) >= 1 << 24
+
+
+def matmul(low: Lowering, node: Node) -> None:
+    """A matrix product, or one for each leading index."""
+    if node.dtype not in ("f32", "f64"):
+        raise NotLowered(f"{node.op.name} of {node.dtype}")
+    a, b = node.inputs
+    if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2]:
+        raise NotLowered(f"{node.op.name} of {a.type} and {b.type}")
+    if len(node.shape) == 2:
+        operand(low, a), operand(low, b)
+        product(low, low.new_buffer(node), node, low.constant(1.0), low.constant(0.0))
+        return
+    _stack_of_products(low, node)
+
+
+def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> None:
+    """``target ← alpha a @ b + beta target``, rows first."""
+    a, b = node.inputs
+    (a_buffer, a_turned), (b_buffer, b_turned) = operand(low, a), operand(low, b)
+    m, k, n = a.shape[0], a.shape[1], b.shape[1]
+    m_, n_, k_ = variable(m), variable(n), variable(k)
+    one, zero = low.constant(1.0), low.constant(0.0)
+    rows, columns, depth = (bind_dim(d, low.sizes) for d in (m, n, k))
+    if prefers_blas(rows, columns, depth, low.dtype):
+        # BLAS thinks in columns, so it is told the transposes of everything, in the other order.
+        shape = f"{b_turned:d}, {a_turned:d}, {n_}, {m_}, {k_}"
+        given = f"{b_buffer}, {k_ if b_turned else n_}, {a_buffer}, {m_ if a_turned else k_}"
+        low.out.append(f"gemm({shape}, {alpha}, {given}, {beta}, {target}, {n_})")
+        return
+    if b_turned or alpha != one:  # our own product wants b in rows, and takes no factor
+        copy = f"{target}_b{len(low.result.buffers)}"
+        low.result.buffers[copy] = ArrayType((k, n), low.dtype)
+        entry = f"{b_buffer}[j*{k_} + i]" if b_turned else f"{b_buffer}[i*{n_} + j]"
+        factor = "" if alpha == one else f"{alpha} * "
+        low.out += [
+            f"for i in range({k_}):",
+            f"    for j in range({n_}):",
+            f"        {copy}[i*{n_} + j] = {factor}{entry}",
+        ]
+        b_buffer = copy
+    if beta != one:
+        scaled = zero if beta == zero else f"{beta} * {target}[i]"
+        low.out += [f"for i in range({m_}*{n_}):", f"    {target}[i] = {scaled}"]
+    strides = f"1, {m_}" if a_turned else f"{k_}, 1"
+    low.out.append(f"mm({target}, {a_buffer}, {b_buffer}, {m_}, {n_}, {k_}, {strides})")
+
+
+def operand(low: Lowering, node: Node) -> tuple[str, bool]:
+    """The buffer of a matrix, and whether it holds the transpose."""
+    if isinstance(node.op, Transpose) and node not in low.result.place:
+        return low.stored(node.inputs[0]), True
+    return low.stored(node), False
+
+
+def _stack_of_products(low: Lowering, node: Node) -> None:
+    a, b = node.inputs
+    lead: tuple[Dim, ...] = node.shape[:-2]
+    m, k, n = (variable(d) for d in (a.shape[-2], a.shape[-1], b.shape[-1]))
+    a_buffer, b_buffer, target = low.stored(a), low.stored(b), low.new_buffer(node)
+
+    def part(buffer: str, rows: str, columns: str) -> str:
+        return f"{buffer}[u*{rows}*{columns}:(u + 1)*{rows}*{columns}]"
+
+    parts = f"{part(target, m, n)}, {part(a_buffer, m, k)}, {part(b_buffer, k, n)}"
+    low.fill(node, target, low.constant(0.0))
+    low.out += [
+        f"for u in range({variable(size_of(lead))}):",
+        f"    mm({parts}, {m}, {n}, {k}, {k}, 1)",
+    ]
+
+
+def einsum(low: Lowering, node: Node) -> None:
+    """Loops over the indices of the result, and inside them over those that are summed."""
+    op: Any = node.op
+    if node.dtype not in ("f32", "f64"):
+        raise NotLowered(f"{op.name} of {node.dtype}")
+    letters, result = op.parts()
+    sizes = op.sizes(*(x.array_type for x in node.inputs))
+    summed = [c for c in dict.fromkeys(itertools.chain(*letters)) if c not in result]
+    lines, entries = [], []
+    for term, x in zip(letters, node.inputs, strict=True):
+        before, entry = low.entry(x, tuple(f"i_{c}" for c in term))
+        lines += before
+        entries.append(entry)
+    target = low.new_target(node)
+    here = target if not node.shape else f"{target}[{flat(node.shape, tuple(f'i_{c}' for c in result))}]"
+    low.loops([sizes[c] for c in result], [f"i_{c}" for c in result], [f"{here} = {low.constant(0.0)}"])
+    order = [*result, *summed]
+    body = [*lines, f"{here} += {' * '.join(entries)}"]
+    low.loops([sizes[c] for c in order], [f"i_{c}" for c in order], body)
