@@ -17,7 +17,7 @@ Array = NDArray[Any]
 #: A linear model sees at most so many training rows, ...
 ROWS = 20_000
 #: ... at most so many products of a row, a column and an output, so that it takes seconds also on images, ...
-_PRODUCTS = 160_000_000
+_PRODUCTS = 80_000_000
 #: ... and is given at most so many iterations.
 _ITERATIONS = 50
 
@@ -80,10 +80,14 @@ def baselines(
     name = _simple_name(task, mean, names)
     simple = scored(name, len(x), began, True, lambda px: np.tile(mean, (len(px), 1)))
     found = {"mean" if task == "regression" else "majority": simple}
+    from threadpoolctl import threadpool_limits
+
     began = time.perf_counter()
     most = min(rows, max(200, _PRODUCTS // max(1, x.shape[1] * t.shape[1])))
     chosen = sample(t, most, seed, stratified=task == "classification")
-    model = _Linear(task, x[chosen], t[chosen])
+    # One thread: the same bits however many cores there are, and no waiting for cores that others use.
+    with threadpool_limits(1):
+        model = _Linear(task, x[chosen], t[chosen])
     if model.fitted:
         found["linear"] = scored(model.name, len(chosen), began, model.converged, model.outputs)
     return found
