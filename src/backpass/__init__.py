@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from backpass.fit import train
     from backpass.ir import Graph
     from backpass.nn import Dense, Network
-    from backpass.passes import backward
+    from backpass.ops import functions
+    from backpass.passes import backward, grad, trace, value_and_grad
     from backpass.run import Run, Visit, load
     from backpass.testing import check_gradients, check_op
     from backpass.training.optimisers import SGD
@@ -38,8 +39,12 @@ _HOMES = {
     "backward": "backpass.passes",
     "check_gradients": "backpass.testing",
     "check_op": "backpass.testing",
+    "functions": "backpass.ops",
+    "grad": "backpass.passes",
     "load": "backpass.run",
+    "trace": "backpass.passes",
     "train": "backpass.fit",
+    "value_and_grad": "backpass.passes",
 }
 
 __all__ = [
@@ -54,8 +59,12 @@ __all__ = [
     "backward",
     "check_gradients",
     "check_op",
+    "functions",
+    "grad",
     "load",
+    "trace",
     "train",
+    "value_and_grad",
 ]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from backpass.errors import GraphError, ShapeError, UsageError
 from backpass.ir.op import FLOATS, Elementwise, Op
 from backpass.ir.types import ArrayType, Dim, Type
@@ -160,7 +162,7 @@ class Node:
         """NumPy's own numbers work with infix operators; anything else of NumPy's is refused, by name."""
         symbol = _UFUNCS.get(ufunc.__name__)
         if symbol and method == "__call__" and not settings:
-            a, b = (x if isinstance(x, Node) or getattr(x, "ndim", 0) else float(x) for x in inputs)
+            a, b = (x if isinstance(x, Node) or np.ndim(x) else float(x) for x in inputs)
             if not (hasattr(a, "__array__") or hasattr(b, "__array__")):
                 return SURFACE.binary[symbol]()(a, b)
             raise UsageError(
@@ -208,8 +210,9 @@ def _numpy_instead(name: str, node: Node) -> UsageError:
 def apply(op: Op, *inputs: Node | float, name: str | None = None) -> Node:
     """The Node of `op` on `inputs`.
 
-    Numbers become constants of the other inputs' dtype (of those that share the value's, if there is one). For an elementwise op, inputs of smaller shape are
-    broadcast by NumPy's rule, and the broadcast is a node of its own: no vjp ever has to undo one.
+    Numbers become constants of the dtype of the inputs that share the value's, if there are any. For an
+    elementwise op, inputs of smaller shape are broadcast by NumPy's rule, and the broadcast is a node of its
+    own: no vjp ever has to undo one.
 
     Raises
     ------
@@ -273,7 +276,9 @@ def broadcast_to(x: Node, shape: tuple[Dim, ...]) -> Node:
     lead = len(shape) - len(x.shape)
     kept = [i for i, s in enumerate(x.shape) if not (s == 1 and shape[lead + i] != 1)]
     if len(kept) < len(x.shape):
-        x = SURFACE.reshape(tuple(x.shape[i] for i in kept))(x)
+        bare = tuple(x.shape[i] for i in kept)
+        kept_dims = x.name is None and type(x.op) is SURFACE.reshape and x.inputs[0].shape == bare
+        x = x.inputs[0] if kept_dims else SURFACE.reshape(bare)(x)
     return SURFACE.broadcast(shape, tuple(lead + i for i in kept))(x)
 
 

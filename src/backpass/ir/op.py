@@ -244,12 +244,13 @@ class Elementwise(Op):
     Executors may fuse these. Inputs of other shapes are broadcast before they get here (`ir.node.apply`).
     """
 
-    def infer(self, *xs: ArrayType) -> ArrayType:
+    def infer(self, *xs: Any) -> ArrayType:
         for x in xs[1:]:
             if x != xs[0]:
                 raise ShapeError(f"{self.name} needs inputs of one type, got {', '.join(map(str, xs))}")
         self.of_dtype(*xs)
-        return xs[0]
+        first: ArrayType = xs[0]
+        return first
 
     def flops(self, y: ArrayType, *xs: ArrayType) -> int:
         return y.size

@@ -29,10 +29,10 @@ Section: TypeAlias = Literal["forward", "backward", "update"]
 #: Functions that a printed program takes from NumPy and SciPy; others are defined in its prelude.
 # fmt: off
 NUMPY_FUNCTIONS = frozenset([
-    "abs", "add", "arange", "argmax", "bool_", "broadcast_to", "concatenate", "cos", "cumsum", "einsum", "equal",
-    "exp", "expm1", "float32", "float64", "int64", "log", "log1p", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "not_equal", "pad", "prod", "reshape", "sign", "sin", "sqrt", "stack", "sum", "tanh", "transpose",
-    "where", "zeros",
+    "abs", "add", "arange", "argmax", "bool_", "broadcast_to", "concatenate", "cos", "cumsum", "einsum",
+    "equal", "exp", "expm1", "float32", "float64", "int64", "log", "log1p", "matmul", "max", "maximum",
+    "mean", "min", "minimum", "not_equal", "pad", "prod", "reshape", "sign", "sin", "sqrt", "stack",
+    "sum", "tanh", "transpose", "where", "zeros",
 ])
 # fmt: on
 SCIPY_FUNCTIONS = frozenset(["erf"])
@@ -218,6 +218,7 @@ class _Printer:
         for match in _SLOT.finditer(template):
             before = template[last : match.start()]
             depth += sum(before.count(c) for c in "([") - sum(before.count(c) for c in ")]")
+            depth += before.count(r"\begin{") - before.count(r"\end{")
             first = not written and not before
             binding = 0 if depth else op.precedence + (not first or op.precedence in _NOT_LEFT)
             if op.precedence in _PREFIX_OR_POSTFIX and not depth:

@@ -16,12 +16,11 @@ import numpy as np
 
 from backpass.ir.types import DTYPES
 
-
 #: What every module spells alike.
 # fmt: off
 _SAME = (
-    "abs", "cos", "equal", "exp", "expm1", "log", "log1p", "matmul", "maximum", "minimum", "not_equal", "sign",
-    "sin", "sqrt", "tanh", "where",
+    "abs", "cos", "equal", "exp", "expm1", "log", "log1p", "matmul", "maximum", "minimum", "not_equal",
+    "sign", "sin", "sqrt", "tanh", "where",
 )
 # fmt: on
 _SPECIAL = {"autograd.numpy": "autograd.scipy.special", "jax.numpy": "jax.scipy.special"}

@@ -55,6 +55,7 @@ from backpass.ops.leaves import (
     count,
     data,
     filled,
+    fixed,
     number,
     parameter,
     state,
@@ -66,6 +67,9 @@ from backpass.ops.reduce import ArgMax, CumSum, LogSumExp, Max, Mean, Min, Prod,
 from backpass.ops.shape import Broadcast, Reshape, Transpose
 from backpass.ops.transcendental import Cos, Erf, Exp, Expm1, Log, Log1p, Sin
 
+# isort: split
+from backpass.ops import functions
+
 __all__ = [
     "Abs", "Add", "ArgMax", "Broadcast", "Cast", "Clip", "Concatenate", "Constant", "Cos", "CumSum", "Divide",
     "Einsum", "Elu", "Equal", "Erf", "Exp", "Expm1", "Gate", "Gather", "Gelu", "Greater", "GreaterEqual",
@@ -74,5 +78,5 @@ __all__ = [
     "Pad", "Power", "Prod", "Relu", "Reshape", "Scan", "ScatterAdd", "Selu", "Sigmoid", "SigmoidCrossEntropy",
     "Sign", "Silu", "Sin", "Size", "Slice", "Softmax", "SoftmaxCrossEntropy", "Softplus", "Softsign", "Sqrt",
     "Square", "SquaredError", "Stack", "StopGradient", "Subtract", "Sum", "Tanh", "Transpose", "Uniform",
-    "Where", "constant", "count", "data", "filled", "number", "parameter", "state",
+    "Where", "constant", "count", "data", "filled", "fixed", "functions", "number", "parameter", "state",
 ]  # fmt: skip

@@ -119,7 +119,7 @@ class Power(Elementwise):
     exponent: float
     name = "power"
     notation = "{0} ** {exponent}"
-    tex = "{0}^{{exponent}}"
+    tex = "{0}^{exponent}"
     precedence = Precedence.POWER
 
     def _plain(self) -> float:
@@ -130,7 +130,8 @@ class Power(Elementwise):
         return f"{{0}} ** {self._plain()}"
 
     def latex(self) -> str:
-        return f"{{0}}^{{{self._plain()}}}"
+        written = str(self._plain())
+        return f"{{0}}^{written}" if len(written) == 1 else f"{{0}}^{{ {written}}}"  # {3} would be an input
 
     def forward(self, xp: Any, /, x: Any) -> Any:
         return x ** self._plain()
@@ -149,7 +150,7 @@ class Square(Elementwise):
 
     name = "square"
     notation = "{0} ** 2"
-    tex = "{0}^{2}"
+    tex = "{0}^2"
     precedence = Precedence.POWER
     dtypes = NUMBERS
     samples = _ONE

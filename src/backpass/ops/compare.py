@@ -17,7 +17,7 @@ class _Comparison(Elementwise):
     A comparison is constant wherever it is continuous, so None (zero) is its derivative, as in JAX.
     """
 
-    dtypes = NUMBERS
+    dtypes: ClassVar[tuple[str, ...]] = NUMBERS
     precedence = Precedence.COMPARE
     samples: ClassVar[tuple[Sample, ...]] = (
         Sample((("m", "n"), ("m", "n")), distinct=True),

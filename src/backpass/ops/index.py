@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from backpass.errors import ShapeError
-from backpass.ir.node import Node
+from backpass.errors import ShapeError, UsageError
+from backpass.ir.node import SURFACE, Node
 from backpass.ir.op import ANY, NUMBERS, Op, Precedence, Sample
 from backpass.ir.types import ArrayType, Dim
 from backpass.ops.shape import Reshape
@@ -66,9 +66,9 @@ class Slice(Op):
 
     def vjp(self, adj: Node, y: Node, /, x: Node) -> tuple[Node]:
         widths = []
-        for size, kept, start in zip(x.shape, y.shape, self.starts, strict=True):
-            both = isinstance(size, int) and isinstance(kept, int)
-            widths.append((start, size - kept - start if both else 0))
+        for size, start, stop in zip(x.shape, self.starts, self.stops, strict=True):
+            after = size - stop if isinstance(size, int) and stop is not None else 0
+            widths.append((start, after))
         return (Pad(tuple(widths))(adj),)
 
 
@@ -111,14 +111,11 @@ class Pad(Op):
         return (Slice(tuple(before for before, _ in self.widths), tuple(sizes))(adj),)
 
 
-def _only(x: Node, axis: int, start: int, stop: int) -> Node:
+def _only(x: Node, axis: int, start: int, stop: int | None) -> Node:
     """A slice along one axis."""
-    rank = len(x.shape)
-    starts, stops = [0] * rank, [None] * rank
-    return Slice(
-        tuple(start if i == axis else s for i, s in enumerate(starts)),
-        tuple(stop if i == axis else s for i, s in enumerate(stops)),
-    )(x)
+    axes = range(len(x.shape))
+    starts = tuple(start if i == axis else 0 for i in axes)
+    return Slice(starts, tuple(stop if i == axis else None for i in axes))(x)
 
 
 @final
@@ -129,7 +126,7 @@ class Concatenate(Op):
     axis: int
     name = "concatenate"
     notation = "concatenate({(*)}, axis={axis})"
-    tex = r"[{*}]_{{axis}}"
+    tex = r"[{*}]"
     dtypes = ANY
 
     def infer(self, *xs: ArrayType) -> ArrayType:
@@ -276,6 +273,52 @@ def scatter_add(values, index, axis, size):
     def flops(self, y: ArrayType, values: ArrayType, index: ArrayType) -> int:
         return values.size
 
+
+def item(x: Node, key: Any) -> Node:
+    """``x[key]``: slices, numbers, an i64 index, or several of them, an axis each.
+
+    Raises
+    ------
+    UsageError
+        The key has a step, None or an array in it; the message says what can be used.
+    """
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(k is Ellipsis for k in keys):
+        at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        keys = (*keys[:at], *(slice(None),) * (len(x.shape) - len(keys) + 1), *keys[at + 1 :])
+    if len(keys) > len(x.shape):
+        raise ShapeError(f"{len(keys)} indices for the {len(x.shape)} axes of {x}")
+    axis = 0
+    for k in keys:
+        if isinstance(k, Node):
+            x, axis = Gather(axis)(x, k), axis + len(k.shape)
+        elif isinstance(k, slice) and k.step in (None, 1):
+            x, axis = _sliced(x, axis, k), axis + 1
+        elif isinstance(k, int) and not isinstance(k, bool):
+            size = x.shape[axis]
+            if not isinstance(size, int) or not -size <= k < size:
+                raise ShapeError(f"there is no entry {k} along axis {axis} of {x}")
+            one = _only(x, axis, k % size, k % size + 1)
+            x = Reshape((*x.shape[:axis], *x.shape[axis + 1 :]))(one)
+        else:
+            raise UsageError(
+                "a value of a program is indexed by slices without a step, numbers and i64 Nodes, not by "
+                f"{k!r}; new axes are made by expand_dims"
+            )
+    return x
+
+
+def _sliced(x: Node, axis: int, key: slice) -> Node:
+    if key.start is None and key.stop is None:
+        return x
+    size = x.shape[axis]
+    if not isinstance(size, int):
+        raise ShapeError(f"the named dimension {size} of {x} can only be kept whole")
+    start, stop, _ = key.indices(size)
+    return _only(x, axis, start, max(start, stop) if stop < size else None)
+
+
+SURFACE.item = item
 
 Slice.samples = (
     Sample((("B", 5),), op=Slice((0, 1), (None, 4))),

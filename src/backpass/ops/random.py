@@ -23,7 +23,7 @@ _MASK = 2**64 - 1
 
 
 def _mixed(x: Any) -> Any:
-    """SplitMix64's finaliser (variant 13 of Stafford): a bijection of 64 bits in which each bit reaches each."""
+    """SplitMix64's finaliser (Stafford's variant 13): a bijection in which each bit reaches each other."""
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB
     return x ^ (x >> 31)
@@ -45,8 +45,8 @@ class Uniform(Op):
         f64 drops the same units.
 
     Entry number i in row-major order is ``mix(start + i · step) >> 40`` over 2²⁴, in arithmetic modulo 2⁶⁴,
-    with ``start = mix(mix(counter + G) ^ mix(key + G))``, ``step = mix(start + G) | 1``, G = 0x9E3779B97F4A7C15
-    and mix the finaliser of SplitMix64.
+    with ``start = mix(mix(counter + G) ^ mix(key + G))``, ``step = mix(start + G) | 1``,
+    G = 0x9E3779B97F4A7C15, and mix the finaliser of SplitMix64.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class Uniform(Op):
     dtype: str = "f64"
     name = "uniform"
     notation = "uniform({0}, {key}, {shape}, float64)"
-    tex = r"U_{{key}}({0})"
+    tex = r"U_{k={key}}({0})"
     dtypes = ("i64",)
     prelude = """\
 def uniform(counter, key, shape, dtype):
