@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -43,8 +44,8 @@ class Table:
         Already of these kinds; use `from_columns` for anything else.
     source : str
         The path that `read_table` needs to get it again; "" for columns that came from memory.
-    digest : str
-        The sha256 of the file it came from, if it came from one.
+    stamp : (int, int), optional
+        Size and time of change of that file when it was read.
     notes : sequence of str
         What was assumed in reading, in words.
 
@@ -62,12 +63,13 @@ class Table:
         columns: Mapping[str, Array],
         *,
         source: str = "",
-        digest: str = "",
+        stamp: tuple[int, int] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self._columns = dict(columns)
         self.kinds: dict[str, Kind] = {name: kind_of(values) for name, values in self._columns.items()}
-        self.source, self.digest, self.notes = source, digest, tuple(notes)
+        self.source, self.notes, self.stamp = source, tuple(notes), stamp
+        self._fingerprint = ""
         self._rows = len(next(iter(self._columns.values()))) if self._columns else 0
 
     @classmethod
@@ -135,7 +137,7 @@ class Table:
         self._known(names)
         return Table(
             {name: self._columns[name] for name in names},
-            source=self.source, digest=self.digest, notes=self.notes,
+            source=self.source, stamp=self.stamp, notes=self.notes,
         )  # fmt: skip
 
     def drop(self, names: Sequence[str]) -> Table:
@@ -158,18 +160,33 @@ class Table:
             yield start, self.take(slice(start, start + size))
 
     def fingerprint(self) -> str:
-        """The sha256, in hex, of the file's bytes, or of the columns (names, kinds, values).
+        """The sha256, in hex, of the file's bytes and the names, or of the columns (names, kinds, values).
 
-        The bytes of columns are taken in little-endian order, so that it is the same on every machine.
+        The bytes of columns are taken in little-endian order, so that it is the same on every machine. A file
+        is read again for it, once; some rows of a table (`take`) are columns in memory.
+
+        Raises
+        ------
+        DataError
+            The file has changed since it was read.
 
         Examples
         --------
         >>> Table.from_columns({"a": [1, 2]}).fingerprint()[:12]
         '61918554f0b3'
         """
-        if self.digest:
-            return hashlib.sha256(f"{self.digest} {self.names}".encode()).hexdigest()
+        if self._fingerprint:
+            return self._fingerprint
         digest = hashlib.sha256()
+        if self.source and self.stamp is not None:
+            now = os.stat(self.source) if os.path.exists(self.source) else None
+            if now is None or (now.st_size, now.st_mtime_ns) != self.stamp:
+                raise DataError(f"{self.source} has changed since it was read: load it again.")
+            with open(self.source, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256")
+            digest.update(repr(self.names).encode())
+            self._fingerprint = digest.hexdigest()
+            return self._fingerprint
         for name in self.names:
             digest.update(f"{name!r} {self.kinds[name]} {len(self)}\n".encode())
             values = self._columns[name]
@@ -180,7 +197,8 @@ class Table:
             else:
                 plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
                 digest.update(plain.view(np.uint8).data)
-        return digest.hexdigest()
+        self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
     def _known(self, names: Sequence[str]) -> None:
         for name in names:
