@@ -54,11 +54,9 @@ def contents(run: Run) -> Contents:
         The prediction reads something that the run does not keep.
     """
     record = run.record
-    output = record.network.prediction
-    graph = getattr(record, "predict_graph", None)
-    if graph is None:
-        graph = record.step.part([output])
-    kept = {**record.last(), **run.weights}
+    output = record.prediction
+    graph = record.predict_graph.part([output])
+    kept = record.result()
     needed = [name for name in graph.inputs if name != "x"]
     missing = [name for name in needed if name not in kept]
     if missing:

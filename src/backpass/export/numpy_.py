@@ -46,9 +46,20 @@ def weights():
         return {name: file[name] for name in file.files}'''
 
 
+#: The error function without SciPy. The two may differ in the last bit, so SciPy's goes first.
+_ERF = """\
+try:
+    from scipy.special import erf
+except ImportError:
+    from math import erf as one
+    erf = lambda x: np.vectorize(one, otypes=[x.dtype])(x)
+"""
+
+
 def forward(found: Contents) -> str:
     """The printed program as a function. Its imports stay inside: it may name ``sum`` and ``max``."""
-    program = textwrap.indent(found.graph.text(), "    ")
+    text = found.graph.text().replace("from scipy.special import erf\n", _ERF)
+    program = textwrap.indent(text, "    ")
     arguments = ", ".join(found.graph.inputs)
     return (
         f"def forward({arguments}):\n"
