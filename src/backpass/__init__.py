@@ -21,7 +21,22 @@ if TYPE_CHECKING:
     from backpass.explain import Answer
     from backpass.fit import train
     from backpass.ir import Graph
-    from backpass.nn import Dense, Network
+    from backpass.nn import (
+        Activation,
+        Apply,
+        BatchNorm,
+        Dense,
+        Dropout,
+        Embedding,
+        Flatten,
+        Inputs,
+        LayerNorm,
+        Network,
+        Residual,
+        initialisers,
+        join,
+        losses,
+    )
     from backpass.ops import functions
     from backpass.passes import backward, grad, trace, value_and_grad
     from backpass.run import Run, Visit, load
@@ -29,10 +44,19 @@ if TYPE_CHECKING:
     from backpass.training.optimisers import SGD
 
 _HOMES = {
+    "Activation": "backpass.nn",
     "Answer": "backpass.explain",
+    "Apply": "backpass.nn",
+    "BatchNorm": "backpass.nn",
     "Dense": "backpass.nn",
+    "Dropout": "backpass.nn",
+    "Embedding": "backpass.nn",
+    "Flatten": "backpass.nn",
     "Graph": "backpass.ir",
+    "Inputs": "backpass.nn",
+    "LayerNorm": "backpass.nn",
     "Network": "backpass.nn",
+    "Residual": "backpass.nn",
     "Run": "backpass.run",
     "SGD": "backpass.training.optimisers",
     "Visit": "backpass.run",
@@ -41,7 +65,10 @@ _HOMES = {
     "check_op": "backpass.testing",
     "functions": "backpass.ops",
     "grad": "backpass.passes",
+    "initialisers": "backpass.nn",
+    "join": "backpass.nn",
     "load": "backpass.run",
+    "losses": "backpass.nn",
     "trace": "backpass.passes",
     "train": "backpass.fit",
     "value_and_grad": "backpass.passes",
@@ -49,10 +76,19 @@ _HOMES = {
 
 __all__ = [
     "SGD",
+    "Activation",
     "Answer",
+    "Apply",
+    "BatchNorm",
     "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
     "Graph",
+    "Inputs",
+    "LayerNorm",
     "Network",
+    "Residual",
     "Run",
     "Visit",
     "__version__",
@@ -61,7 +97,10 @@ __all__ = [
     "check_op",
     "functions",
     "grad",
+    "initialisers",
+    "join",
     "load",
+    "losses",
     "trace",
     "train",
     "value_and_grad",

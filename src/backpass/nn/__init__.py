@@ -1,7 +1,36 @@
-"""Networks as graph builders: layers, initialisers, losses. They know programs; they know no data."""
+"""Networks as graph builders: layers, wiring, initialisers, losses. They know programs; they know no data."""
 
-from backpass.nn.layers import ACTIVATIONS, Dense
-from backpass.nn.losses import LOSSES, add_cost, default_loss
+from backpass.nn import initialisers, losses
+from backpass.nn.activations import ACTIVATIONS
+from backpass.nn.cost import add_cost
+from backpass.nn.layers import Activation, Apply, Dense, Dropout, Embedding, Residual
+from backpass.nn.links import Flatten, join
+from backpass.nn.losses import LOSSES, Loss, default_loss, loss_named
 from backpass.nn.network import Network
+from backpass.nn.norms import BatchNorm, LayerNorm
+from backpass.nn.wires import Inputs, Layer, Wire
 
-__all__ = ["ACTIVATIONS", "LOSSES", "Dense", "Network", "add_cost", "default_loss"]
+__all__ = [
+    "ACTIVATIONS",
+    "LOSSES",
+    "Activation",
+    "Apply",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Inputs",
+    "Layer",
+    "LayerNorm",
+    "Loss",
+    "Network",
+    "Residual",
+    "Wire",
+    "add_cost",
+    "default_loss",
+    "initialisers",
+    "join",
+    "loss_named",
+    "losses",
+]

@@ -1,45 +1,79 @@
-"""Layers: each adds its nodes to a program and says which parameters it needs. It holds no weights."""
+"""Layers: each adds its nodes to a program and says which weights it needs. It holds no weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backpass.errors import ShapeError, UsageError, nearest
-from backpass.ir import ArrayType, Node, Op
-from backpass.nn.initialisers import INITIALISERS
-from backpass.ops import Relu, Sigmoid, Softmax, Tanh, parameter
+from backpass import ops
+from backpass.errors import ShapeError, UsageError
+from backpass.ir import Elementwise, Node, Op
+from backpass.nn.activations import activated, activation_name, activation_op, default_initialiser
+from backpass.nn.initialisers import Initialiser, Normal, initialiser
+from backpass.nn.wires import Layer, Place, Start, Wire, always, array_field, whole
 
-#: The activations by name; None leaves the pre-activation as it is.
-ACTIVATIONS: dict[str, Callable[[], Op] | None] = {
-    "identity": None,
-    "relu": Relu,
-    "sigmoid": Sigmoid,
-    "softmax": Softmax,
-    "tanh": Tanh,
-}
+Init = str | Initialiser | None
+
+
+def drawn(
+    rule: Init, default: Initialiser, shape: tuple[int, ...], given: ArrayLike | None, what: str
+) -> Start:
+    """Where an array of weights starts: drawn by a rule, or given.
+
+    A given array is drawn for all the same, so that the weights of other layers do not depend on it.
+    """
+    chosen = default if rule is None else initialiser(rule)
+
+    def start(rng: np.random.Generator) -> NDArray[np.float64]:
+        array = chosen.draw(rng, shape)
+        return array if given is None else given_array(given, shape, what)
+
+    return start
+
+
+def given_array(given: ArrayLike, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    """An array that was given to start from, checked."""
+    array = np.asarray(given, dtype=np.float64)
+    if array.shape != shape:
+        raise ShapeError(f"the given {what} needs {list(shape)}, not shape {list(array.shape)}")
+    if not np.isfinite(array).all():
+        raise UsageError(f"the given {what} holds NaN or infinity")
+    return array
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
+class Dense(Layer):
     """Every input linked to every unit: z = x W + b, a = f(z).
 
     Parameters
     ----------
     units : int
         How many units the layer has.
-    activation : str
-        One of `ACTIVATIONS`. "softmax" only in the last layer.
+    activation : str or Op
+        One of `ACTIVATIONS`, or an op of one input, such as ``ops.LeakyRelu(0.2)`` or your own. "softmax"
+        only in the last layer.
     in_features : int, optional
         How many inputs; inferred from what comes before if it is left out.
-    init : str, optional
-        Where the weights start: "glorot", "he" or "lecun"; by default "he" for ReLU and "glorot" otherwise.
-        Biases start at zero.
+    init : str or Initialiser, optional
+        Where the weights start; see `backpass.nn.initialisers`. By default "he" before the ReLU family
+        (relu, leaky_relu, elu, gelu, silu), "lecun" before selu, and "glorot" otherwise.
+    bias_init : str or Initialiser
+        Where the biases start, "zeros" by default.
     weights, bias : array, optional
         Where to start instead: shapes (in_features, units) and (units,).
+    use_bias : bool
+        False for z = x W.
+    trainable : bool
+        False for weights that stay as they start.
+
+    Notes
+    -----
+    The value before it has the shape [B, features]. After a value with more axes, such as that of an
+    `Embedding`, put a `Flatten` in between.
 
     Examples
     --------
@@ -48,56 +82,311 @@ class Dense:
     """
 
     units: int
-    activation: str = "identity"
+    activation: str | Op = always("identity")  # type: ignore[assignment]
     in_features: int | None = None
-    init: str | None = None
-    weights: ArrayLike | None = None
-    bias: ArrayLike | None = None
+    init: Init = always(None)
+    bias_init: Init = None
+    weights: ArrayLike | None = array_field()
+    bias: ArrayLike | None = array_field()
+    use_bias: bool = True
+    trainable: bool = True
+
+    kind: ClassVar[str] = "dense"
+    weighted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.units, bool) or not isinstance(self.units, (int, np.integer)) or self.units < 1:
+        if not whole(self.units):
             raise UsageError(f"a layer needs at least one unit, got Dense({self.units!r})")
-        if self.activation not in ACTIVATIONS:
-            raise UsageError(
-                f"there is no activation {self.activation!r}. {nearest(str(self.activation), ACTIVATIONS)}"
-            )
-        if self.init is not None and self.init not in INITIALISERS:
-            raise UsageError(
-                f"there is no initialiser {self.init!r}. {nearest(str(self.init), INITIALISERS)}"
-            )
+        activation_op(self.activation)
+        for rule in (self.init, self.bias_init):
+            if rule is not None:
+                initialiser(rule)
+        if not self.use_bias and (self.bias is not None or self.bias_init is not None):
+            raise UsageError(f"{self!r} has use_bias=False, so there is no bias to start anywhere")
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("z",) if activation_op(self.activation) is None else ("z", "a")
+
+    def width(self, *before: int | None) -> int | None:
+        return int(self.units)
 
     def shapes(self, in_features: int) -> dict[str, tuple[int, ...]]:
-        """The shapes of the layer's parameters."""
-        return {"W": (in_features, self.units), "b": (self.units,)}
+        """The shapes of the layer's weights."""
+        return {"W": (in_features, int(self.units))} | ({"b": (int(self.units),)} if self.use_bias else {})
 
-    def initial(self, rng: np.random.Generator, in_features: int) -> dict[str, NDArray[np.float64]]:
-        """The parameters to start from, in float64."""
-        rule = INITIALISERS[self.init or ("he" if self.activation == "relu" else "glorot")]
-        drawn = {"W": rule(rng, in_features, self.units), "b": np.zeros(self.units)}
-        for key, given in (("W", self.weights), ("b", self.bias)):
-            if given is not None:
-                array = np.asarray(given, dtype=np.float64)
-                if array.shape != drawn[key].shape:
-                    raise ShapeError(
-                        f"the given {'weights' if key == 'W' else 'bias'} have shape {list(array.shape)}; "
-                        f"Dense({self.units}) after {in_features} inputs needs {list(drawn[key].shape)}"
-                    )
-                if not np.isfinite(array).all():
-                    raise UsageError(f"the given {'weights' if key == 'W' else 'bias'} hold NaN or infinity")
-                drawn[key] = array
-        return drawn
-
-    def forward(self, x: Node, number: int) -> tuple[Node, Node]:
-        """Add the layer to a program: pre-activation ``z<number>`` and activation ``a<number>``."""
-        in_features = x.shape[-1]
+    def build(self, place: Place, *xs: Node) -> Node:
+        (x,) = xs
+        number, in_features = place.names.number, x.shape[-1]
+        if len(x.shape) != 2:
+            raise ShapeError(
+                f"{place.what} takes one axis of features, [B, features], but what comes before it is {x}\n"
+                f"  Put Flatten() before Dense({self.units})."
+            )
         if self.in_features is not None and self.in_features != in_features:
             raise ShapeError(
                 f"layer {number}, Dense({self.units}), was given in_features={self.in_features}, "
                 f"but what comes before it has {in_features} features\n"
                 f"  Write Dense({self.units}, in_features={in_features}), or leave in_features out."
             )
-        W = parameter(f"W{number}", ArrayType((in_features, self.units), x.dtype))
-        b = parameter(f"b{number}", ArrayType((self.units,), x.dtype))
-        z = (x @ W + b).named(f"z{number}")
-        op = ACTIVATIONS[self.activation]
-        return z, z if op is None else op()(z, name=f"a{number}")
+        shapes = self.shapes(int(in_features))
+        of = f"of Dense({self.units}) after {in_features} inputs"
+        start = drawn(
+            self.init, default_initialiser(self.activation), shapes["W"], self.weights, f"weights {of}"
+        )
+        z = x @ place.weight("W", shapes["W"], start, trainable=self.trainable)
+        if self.use_bias:
+            start = drawn(self.bias_init, initialiser("zeros"), shapes["b"], self.bias, f"bias {of}")
+            z = z + place.weight("b", shapes["b"], start, trainable=self.trainable)
+        return activated(self.activation, z.named(place.name("z")), place.name("a"))
+
+    @property
+    def final_activation(self) -> str:
+        return activation_name(self.activation)
+
+    def __repr__(self) -> str:
+        shown = self.activation if isinstance(self.activation, Op) else repr(self.activation)
+        return f"Dense({self.units}, {shown})"
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Layer):
+    """An activation as a layer of its own: after a normalisation, or after wires that were added.
+
+    Parameters
+    ----------
+    function : str or Op
+        One of `ACTIVATIONS`, or an op of one input that keeps its shape.
+
+    Examples
+    --------
+    >>> from backpass.nn import LayerNorm, Network
+    >>> net = Network([Dense(8, use_bias=False), LayerNorm(), Activation("relu"), Dense(1)])
+    """
+
+    function: str | Op
+
+    kind: ClassVar[str] = "activation"
+
+    def __post_init__(self) -> None:
+        activation_op(self.function)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("a",)
+
+    @property
+    def final_activation(self) -> str:
+        return activation_name(self.function)
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        return activated(self.function, xs[0], place.name("a"))
+
+
+@dataclass(frozen=True, eq=False)
+class Dropout(Layer):
+    """While training, each entry is left out with probability `rate`, and the others are divided by 1 − rate.
+
+    The mean stays what it was, so the prediction needs no scaling: there nothing is left out. (Srivastava et
+    al., JMLR 15, 2014, section 10: inverted dropout.) The draws are a function of the step, of this layer's
+    place and of the row of the batch: any step can be run again.
+
+    Parameters
+    ----------
+    rate : float
+        At least 0, below 1.
+    """
+
+    rate: float = 0.5
+
+    kind: ClassVar[str] = "dropout"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, (int, float)) or not 0 <= self.rate < 1:
+            raise UsageError(
+                f"the rate of Dropout is a probability of at least 0 and below 1, got {self.rate!r}"
+            )
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("mask", "drop")
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        (x,) = xs
+        if not place.training or not self.rate:
+            return x
+        draw = ops.Uniform(place.key, x.shape, x.dtype)(place.draws())
+        kept = ops.filled(1 / (1 - float(self.rate)), x.array_type)
+        mask = ops.Where()(ops.GreaterEqual()(draw, float(self.rate)), kept, 0.0, name=place.name("mask"))
+        return (x * mask).named(place.name("drop"))
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding(Layer):
+    """Each category has a vector of its own, which is learned: [B,k] numbers of categories give [B,k,units].
+
+    Parameters
+    ----------
+    categories : int
+        How many there are, numbered from 0. They arrive as floats, as all inputs do; a fraction is cut off.
+    units : int
+        How long each vector is.
+    init : str or Initialiser
+        Where the vectors start, Normal(1.0) by default.
+    weights : array, optional
+        Where to start instead: shape (categories, units).
+    trainable : bool
+        False for vectors that stay as they start.
+
+    Notes
+    -----
+    A number that is no category (negative, too large, or NaN) has the vector 0, and teaches nothing. The
+    same as a one-hot code times E, without the zeros.
+    """
+
+    categories: int
+    units: int
+    init: Init = None
+    weights: ArrayLike | None = array_field()
+    trainable: bool = True
+
+    kind: ClassVar[str] = "embedding"
+    weighted: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for word, value in (("categories", self.categories), ("units", self.units)):
+            if not whole(value):
+                raise UsageError(f"Embedding needs a whole number of {word}, at least 1, got {value!r}")
+        if self.init is not None:
+            initialiser(self.init)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("z",)
+
+    def width(self, *before: int | None) -> int | None:
+        return int(self.units)
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        (x,) = xs
+        shape = (int(self.categories), int(self.units))
+        what = f"vectors of Embedding{shape}"
+        E = place.weight(
+            "E",
+            shape,
+            drawn(self.init, Normal(1.0), shape, self.weights, what),
+            trainable=self.trainable,
+        )
+        below = ops.Where()(ops.Less()(x, float(self.categories)), x, -1.0)
+        number = ops.Where()(ops.GreaterEqual()(x, 0.0), below, -1.0)  # -1 for what is no category
+        known = ops.GreaterEqual()(number, 0.0)
+        rows = ops.Gather(0)(E, ops.Cast("i64")(ops.Maximum()(number, 0.0)))
+        spread = ops.Broadcast(rows.shape, tuple(range(len(x.shape))))(known)
+        return ops.Where()(spread, rows, 0.0, name=place.name("z"))
+
+
+@dataclass(frozen=True, eq=False)
+class Apply(Layer):
+    """A calculation of your own, without weights: an op, or a function of values.
+
+    Parameters
+    ----------
+    function : Op or callable
+        An op, or a function from nodes to a node, written with infix operators, ops and `backpass.functions`.
+        The first axis of each value is the batch.
+    units : int, optional
+        How many outputs it gives, where a network ends in it and that cannot be told.
+
+    Notes
+    -----
+    A network with a function can be described, but not built again from the description: a run keeps its
+    program beside it. With an op it can.
+
+    Examples
+    --------
+    >>> from backpass.nn import Network
+    >>> net = Network([Dense(4), Apply(lambda z: z * z), Dense(1)])
+    >>> print(net.forward(2, "f32").text(prelude=False))
+    z1 = x @ W1 + b1   # f32[B,4]
+    y1 = z1 * z1       # f32[B,4]
+    z2 = y1 @ W2 + b2  # f32[B,1]
+    a2 = z2            # f32[B,1]
+    """
+
+    function: Op | Callable[..., Node] | dict[str, Any]
+    units: int | None = None
+
+    kind: ClassVar[str] = "apply"
+    arity: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.function, (Op, dict)) and not callable(self.function):
+            raise UsageError(f"Apply takes an op or a function from nodes to a node, got {self.function!r}")
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("y",)
+
+    def width(self, *before: int | None) -> int | None:
+        if self.units is not None:
+            return self.units
+        return before[0] if isinstance(self.function, Elementwise) else None
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        if isinstance(self.function, dict):
+            raise UsageError(
+                f"this network applies the function {self.function['function']!r}, which its description does "
+                "not hold. Write the network again in Python; a trained run predicts without this."
+            )
+        y = self.function(*xs)
+        if not isinstance(y, Node):
+            raise UsageError(f"{self!r} must give a node of the program, it gave {type(y).__name__}")
+        if not y.shape or y.shape[0] != xs[0].shape[0]:
+            raise ShapeError(f"{self!r} must keep the batch as its first axis, it gave {y} for {xs[0]}")
+        return y if y.name is not None else y.named(place.name("y"))
+
+    def describe(self) -> dict[str, Any]:
+        if isinstance(self.function, (Op, dict)):
+            return super().describe()
+        called = getattr(self.function, "__qualname__", type(self.function).__name__)
+        found: dict[str, Any] = {"layer": self.kind, "function": {"function": called}}
+        return found if self.units is None else found | {"units": self.units}
+
+
+class Residual:
+    """Layers with a way around them: x + f(x).
+
+    He, Zhang, Ren & Sun, CVPR 2016. The layers must give as many features as they take.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+
+    Examples
+    --------
+    >>> from backpass.nn import Network
+    >>> net = Network([Dense(4, "tanh"), Residual([Dense(8, "relu"), Dense(4)]), Dense(1)])
+    >>> print(net.forward(2, "f32").text(prelude=False))
+    z1   = x @ W1 + b1     # f32[B,4]
+    a1   = tanh(z1)        # f32[B,4]
+    z2   = a1 @ W2 + b2    # f32[B,8]
+    a2   = relu(z2)        # f32[B,8]
+    z3   = a2 @ W3 + b3    # f32[B,4]
+    sum3 = z3 + a1         # f32[B,4]
+    z4   = sum3 @ W4 + b4  # f32[B,1]
+    a4   = z4              # f32[B,1]
+    """
+
+    def __init__(self, layers: Iterable[Layer | Residual]) -> None:
+        self.layers = tuple(layers)
+        if not self.layers or not all(isinstance(layer, (Layer, Residual)) for layer in self.layers):
+            raise UsageError(f"Residual takes a list of layers, got {list(self.layers)!r}")
+
+    def __call__(self, wire: Wire) -> Wire:
+        inner = wire
+        for layer in self.layers:
+            inner = layer(inner)
+        return inner + wire
+
+    def __repr__(self) -> str:
+        return f"Residual({list(self.layers)!r})"

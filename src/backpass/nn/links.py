@@ -1,0 +1,130 @@
+"""Layers without weights that link, cut and reshape values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from backpass import ops
+from backpass.errors import ShapeError, UsageError
+from backpass.ir import Node
+from backpass.ir.types import size_of
+from backpass.nn.wires import Layer, Place, Wire
+
+
+@dataclass(frozen=True, eq=False)
+class Join(Layer):
+    """Values side by side: their features one after another."""
+
+    kind: ClassVar[str] = "join"
+    arity: ClassVar[int | None] = None
+    values: ClassVar[tuple[str, ...]] = ("join",)  # type: ignore[misc]
+
+    def width(self, *before: int | None) -> int | None:
+        return None if None in before else sum(n for n in before if n is not None)
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        shapes = {x.shape[:-1] for x in xs}
+        if len(shapes) > 1:
+            raise ShapeError(
+                f"join puts values side by side, so only their features may differ in number, got "
+                f"{', '.join(map(str, xs))}. Flatten what has more than one axis of features."
+            )
+        if len(xs) == 1:
+            return xs[0]
+        return ops.Concatenate(len(xs[0].shape) - 1)(*xs, name=place.name("join"))
+
+
+def join(*wires: Wire) -> Wire:
+    """Wires side by side, as one wire.
+
+    Examples
+    --------
+    >>> from backpass.nn import Dense, Inputs, Network
+    >>> x = Inputs()
+    >>> Network(Dense(1)(join(x[0], Dense(3, "tanh")(x[1:])))).outputs
+    1
+    """
+    return Join()(*wires)
+
+
+@dataclass(frozen=True, eq=False)
+class Added(Layer):
+    """Values of one shape, added entry by entry."""
+
+    kind: ClassVar[str] = "sum"
+    arity: ClassVar[int | None] = None
+    values: ClassVar[tuple[str, ...]] = ("sum",)  # type: ignore[misc]
+
+    def width(self, *before: int | None) -> int | None:
+        return next((n for n in before if n is not None), None)
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        if len({x.type for x in xs}) > 1:
+            raise ShapeError(
+                f"wires that are added must have the same number of features, got {', '.join(map(str, xs))}. "
+                "Bring one to the other's width with a Dense layer, or put them side by side with bp.join."
+            )
+        total = xs[0]
+        for x in xs[1:]:
+            total = total + x
+        return total.named(place.name("sum")) if len(xs) > 1 else total
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Layer):
+    """Some neighbouring features of a value: from `start` up to, not including, `stop`."""
+
+    start: int = 0
+    stop: int | None = None
+
+    kind: ClassVar[str] = "part"
+    values: ClassVar[tuple[str, ...]] = ("part",)  # type: ignore[misc]
+
+    @classmethod
+    def of(cls, features: int | slice) -> Part:
+        """What ``wire[features]`` means."""
+        if isinstance(features, slice):
+            ends = (0 if features.start is None else features.start, features.stop)
+            if features.step not in (None, 1) or not all(e is None or isinstance(e, int) for e in ends):
+                raise UsageError(f"features are taken as x[2] or x[3:7], got x[{features}]")
+            return cls(*ends)
+        if isinstance(features, bool) or not isinstance(features, int):
+            raise UsageError(f"features are taken by number, as x[2] or x[3:7], got x[{features!r}]")
+        return cls(features, None if features == -1 else features + 1)
+
+    def width(self, *before: int | None) -> int | None:
+        if self.stop is not None and (self.start < 0) == (self.stop < 0):
+            return self.stop - self.start
+        return None if before[0] is None else len(range(before[0])[self.start : self.stop])
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        (x,) = xs
+        n = int(x.shape[-1])
+        chosen = range(n)[self.start : self.stop]
+        beyond = max(self.start, self.stop or 0) > n or min(self.start, self.stop or 0) < -n
+        if not len(chosen) or beyond:
+            asked = f"{self.start}:{'' if self.stop is None else self.stop}"
+            raise ShapeError(
+                f"the features [{asked}] were asked for, but {x} has {n} features, from 0 to {n - 1}"
+            )
+        lead = len(x.shape) - 1
+        taken = ops.Slice((0,) * lead + (chosen.start,), (None,) * lead + (chosen.stop,))
+        return taken(x, name=place.name("part"))
+
+
+@dataclass(frozen=True, eq=False)
+class Flatten(Layer):
+    """One axis of features for each example: [B,3,8] becomes [B,24]."""
+
+    kind: ClassVar[str] = "flatten"
+    values: ClassVar[tuple[str, ...]] = ("flat",)  # type: ignore[misc]
+
+    def width(self, *before: int | None) -> int | None:
+        return None  # the shape before it is not known without the data
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        (x,) = xs
+        if len(x.shape) == 2:
+            return x
+        return ops.Reshape((x.shape[0], size_of(x.shape[1:])))(x, name=place.name("flat"))
