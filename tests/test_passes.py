@@ -319,7 +319,7 @@ def test_part_and_extended() -> None:
 
 
 def test_leaves() -> None:
-    with pytest.raises(GraphError, match="an input is one of data, parameter, state, number, not 'code'"):
+    with pytest.raises(GraphError, match="an input is one of data, parameter, fixed, state, number, not 'code'"):
         Input("code", X.array_type)
     assert Size("2*B").bind({"B": 4}) == Constant(8.0)
     assert Multiply()(constant(2.0), S).shape == ()

@@ -14,7 +14,7 @@ import numpy as np
 from backpass.ir.chain import made_since
 from backpass.ir.graph import Graph, Origin
 from backpass.ir.node import Node
-from backpass.ir.op import Op
+from backpass.ir.op import FLOATS, Op
 from backpass.ir.tuples import Item
 from backpass.ir.types import DTYPES
 from backpass.ir.xp import NUMPY
@@ -29,6 +29,7 @@ from backpass.ops import (
     Reshape,
     Subtract,
     Transpose,
+    filled,
 )
 
 
@@ -167,7 +168,11 @@ def _is(x: Node, value: float) -> bool:
 def _folded(node: Node, x: tuple[Node, ...]) -> Node | None:
     """Calculate with constants, and bring a factor 1/s to the end as a division by s."""
     op = node.op
-    if isinstance(op, (Multiply, Divide, Add, Subtract)) and node.shape == ():
+    if not isinstance(op, (Multiply, Divide, Add, Subtract)) or node.dtype not in FLOATS:
+        return None
+    if isinstance(op, Add) and x[0] is x[1]:
+        return _repeated(2.0, node) * x[0]
+    if node.shape == ():
         a, b = (_number(i) for i in x)
         if a is not None and b is not None and not (isinstance(op, Divide) and b == 0):
             value = float(op.forward(NUMPY, np.float64(a), np.float64(b)))
@@ -180,14 +185,31 @@ def _folded(node: Node, x: tuple[Node, ...]) -> Node | None:
             inverse = isinstance(scalar.op, Divide) and scalar.name is None and scalar.shape == ()
             if inverse and _is(scalar.inputs[0], 1.0):
                 return Divide()(other, scalar.inputs[1])
-        outer, inner = _number(x[0]), x[1]
-        if outer is not None and isinstance(inner.op, Multiply) and inner.name is None:
-            within = _number(inner.inputs[0])
-            if within is not None and _ordinary(outer * within, node.dtype):
-                return Multiply()(Constant(outer * within, node.dtype)(), inner.inputs[1])
-        if outer is None and _number(x[1]) is not None:
+        if _number(x[0]) is None and _number(x[1]) is not None:
             return Multiply()(x[1], x[0])  # numbers first
+        (outer, a), (within, b) = (_factor(i) for i in x)
+        if b is not None and within != 1.0 and _ordinary(outer * within, node.dtype):
+            rest = b if a is None else a * b
+            return rest if outer * within == 1.0 else _repeated(outer * within, node) * rest
     return None
+
+
+def _repeated(number: float, like: Node) -> Node:
+    return filled(number, like.array_type)
+
+
+def _factor(x: Node) -> tuple[float, Node | None]:
+    """A value as a number times a value: ``2 * W``, and ``0.5 * decay`` repeated everywhere."""
+    number = _number(x)
+    if number is not None:
+        return number, None
+    if isinstance(x.op, Multiply) and x.name is None and (number := _number(x.inputs[0])) is not None:
+        return number, x.inputs[1]
+    if isinstance(x.op, Broadcast) and x.name is None:
+        number, rest = _factor(x.inputs[0])
+        if number != 1.0 and rest is not None:
+            return number, x.op(rest)
+    return 1.0, x
 
 
 def _ordinary(value: float, dtype: str) -> bool:
