@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from backpass.exec.reference import Reference
 from backpass.ir import ArrayType, Graph, Node, Op, Sample, TupleType
 from backpass.ir.chain import pullback
 from backpass.ir.interpret import interpret
+from backpass.ir.op import FLOATS
 from backpass.ir.text import Style
 from backpass.ir.tuples import Item
-from backpass.ir.types import Dim, Shape, size_of
 from backpass.ir.wire import from_json, to_json
 from backpass.ir.xp import NUMPY, ArrayNamespace
 from backpass.ops import data
 from backpass.passes import retyped
+from backpass.testing.drawing import drawn, in_precision, is_floating
 from backpass.testing.executors import difference, run_text, same_bits
 from backpass.testing.gradients import (
     EPS,
@@ -42,7 +42,6 @@ from backpass.testing.gradients import (
 #: Above so many evaluations, a Jacobian is checked along random directions instead of entry by entry.
 _FULL = 900
 _DIRECTIONS = 16
-_KINDS: dict[str, Any] = {"f64": np.float64, "f32": np.float32}
 _EXECUTABLE: tuple[Style, ...] = ("python", "ascii")
 
 
@@ -127,19 +126,9 @@ class _Trial:
 
     def __init__(self, cls: type[Op], sample: Sample, rng: np.random.Generator, tolerance: float) -> None:
         self.sample, self.rng, self.tolerance = sample, rng, tolerance
-        plain = cls() if sample.op is None else sample.op
-        letters = re.findall(r"[A-Za-z_]\w*", f"{sample.shapes} {plain.settings().get('shape', '')}")
-        sizes = dict(zip(dict.fromkeys(letters), rng.permutation(range(2, 3 + len(letters))), strict=False))
-        chosen = {x: int(size) for x, size in sizes.items() if x[0].islower()}
-        self.op = _with_sizes(plain, chosen)
-        shapes = [_sized(shape, chosen) for shape in sample.shapes]
-        named = [x for x in sizes if x[0].isupper()]
-        self.dims = {x: int(sizes[x]) for x in named}
-        self.xs = [data(f"x{i}", ArrayType(shape)) for i, shape in enumerate(shapes)]
-        self.feeds = {str(x.name): self.drawn(i, x) for i, x in enumerate(self.xs)}
-        # Inputs that only carry the size of a named dimension, which no rule may need to read otherwise.
-        self.anchors = {f"size_{x}": data(f"size_{x}", ArrayType((x,))) for x in named}
-        self.feeds |= {f"size_{x}": np.zeros(self.dims[x]) for x in named}
+        drawing = drawn(cls, sample, rng)
+        self.op, self.xs, self.dims = drawing.op, drawing.xs, drawing.dims
+        self.anchors, self.feeds = drawing.anchors, drawing.feeds
         self.y = self.op(*self.xs)
         self.parts = self.parts_of(self.y)
 
@@ -158,24 +147,13 @@ class _Trial:
         shape = [size for size in x.array_type.bind(self.dims).shape if isinstance(size, int)]
         return np.asarray(self.rng.uniform(low, high, shape))
 
-    def drawn(self, i: int, x: Node) -> Floats:
-        values = self.uniform(*self.sample.within, x)
-        if (kink := self.sample.away_from) is not None:
-            aside = np.where(values < kink, kink - 0.1, kink + 0.1)
-            values = np.where(np.abs(values - kink) < 0.1, aside, values)
-        if i in self.sample.simplex:
-            values = np.exp(values) / np.exp(values).sum(axis=-1, keepdims=True)
-        values = np.asarray(values, float)
-        values.flags.writeable = False
-        return values
-
     # ---- shapes
 
     def check_types(self) -> None:
         """`forward` gives what `infer` says, in f64 and f32, and `infer` raises nothing but ShapeError."""
-        for dtype, kind in _KINDS.items():
+        for dtype in FLOATS:
             graph = retyped(Graph({**self.parts, **self.anchors}), dtype)
-            values = interpret(graph, {k: v.astype(kind) for k, v in self.feeds.items()}, self.dims)
+            values = interpret(graph, in_precision(self.feeds, dtype), self.dims)
             for name in self.parts:
                 value, type_ = np.asarray(values[graph[name]]), graph[name].array_type.bind(self.dims)
                 if value.shape != type_.shape or value.dtype != type_.numpy_dtype:
@@ -186,6 +164,8 @@ class _Trial:
                 ArrayType((*t.shape, 7), t.dtype),
                 ArrayType((), t.dtype),
                 ArrayType(t.shape, "i64"),
+                ArrayType(t.shape, "bool"),
+                ArrayType(t.shape, "f32"),
             ):
                 try:
                     self.op.infer(*types[:i], wrong, *types[i + 1 :])
@@ -232,8 +212,13 @@ class _Trial:
     # ---- derivatives
 
     def check_derivatives(self) -> tuple[Worst, Worst, float | None]:
-        wrt = [x for i, x in enumerate(self.xs) if i not in self.sample.fixed]
-        seeds = {p: data(f"u{i}", p.array_type) for i, p in enumerate(self.parts.values())}
+        wrt = [x for i, x in enumerate(self.xs) if i not in self.sample.fixed and is_floating(x)]
+        self.check_silence()
+        self.adjoints: dict[str, Node] = {}
+        self.smooth = {name: p for name, p in self.parts.items() if is_floating(p)}
+        if not wrt or not self.smooth:
+            return NOTHING, NOTHING, None
+        seeds = {p: data(f"u{i}", p.array_type) for i, p in enumerate(self.smooth.values())}
         adjoints, _ = pullback(seeds, wrt)
         self.adjoints = {f"d{x.name}": adjoints[x] for x in wrt}
         different = dict.fromkeys(self.adjoints.values())  # the two inputs of a sum share one
@@ -243,11 +228,23 @@ class _Trial:
         self.seconds = {f"dd{x.name}": second[x] for x in variables}
         for seed in (*seeds.values(), *again.values()):
             self.feeds[str(seed.name)] = self.uniform(-1, 1, seed)
-        one = self.compared("order 1", self.parts, list(seeds.values()), adjoints, wrt)
+        one = self.compared("order 1", self.smooth, list(seeds.values()), adjoints, wrt)
         names = {adj: name for name, adj in reversed(self.adjoints.items())}
         first = {names[adj]: adj for adj in again}
         two = self.compared("order 2", first, list(again.values()), second, variables)
         return one, two, self.compared_with_autograd(wrt, list(again.values()))
+
+    def check_silence(self) -> None:
+        """No adjoint flows to integers and truths, nor from them."""
+        if not all(isinstance(p.type, ArrayType) for p in (self.y, *self.xs)):
+            return
+        rule = self.op.vjp(data("u", self.y.array_type), self.y, *self.xs)
+        for i, (x, share) in enumerate(zip(self.xs, rule, strict=False)):
+            if share is not None and not (is_floating(x) and is_floating(self.y)):
+                raise self.fail(
+                    f"vjp gives an adjoint from {self.y.type} to input {i}, {x.type}; only from numbers with "
+                    "a point to such numbers does one flow: give None"
+                )
 
     def compared(
         self,
@@ -339,14 +336,14 @@ class _Trial:
             return None
         graph = Graph({**self.parts, **self.anchors})
         names = [str(x.name) for x in wrt]
-        seeds = [f"u{i}" for i in range(len(self.parts))]
+        seeds = [f"u{i}" for i in range(len(self.smooth))]
         slots = tuple(range(len(names) + len(seeds)))
         points = [self.feeds[n] for n in (*names, *seeds)]
 
         def weighted(*xs: Any) -> Any:
             fed = dict(zip((*names, *seeds), xs, strict=True))
             values = interpret(graph, {**self.feeds, **fed}, self.dims, xp)
-            return sum(xp.sum(values[p] * fed[s]) for p, s in zip(self.parts.values(), seeds, strict=True))
+            return sum(xp.sum(values[p] * fed[s]) for p, s in zip(self.smooth.values(), seeds, strict=True))
 
         first = autograd.grad(weighted, slots[: len(names)])
 
@@ -382,9 +379,9 @@ class _Trial:
         """The op and its adjoints, as a program: printed and executed, written and read, f32 against f64."""
         graph = Graph({**self.parts, **self.adjoints, **self.anchors})
         results = {}
-        for dtype, kind in _KINDS.items():
+        for dtype in FLOATS:
             program = retyped(graph, dtype)
-            feeds = {name: self.feeds[name].astype(kind) for name in program.inputs}
+            feeds = in_precision({name: self.feeds[name] for name in program.inputs}, dtype)
             results[dtype] = wanted = Reference().compile(program)(feeds)
             for style in _EXECUTABLE:
                 if (name := same_bits(wanted, run_text(program, feeds, style))) is not None:
@@ -398,19 +395,8 @@ class _Trial:
             if (name := same_bits(wanted, Reference().compile(back)(feeds))) is not None:
                 raise self.fail(f"JSON and back gives another {name}")
         for name, value in results["f32"].items():
-            if not (error := difference(value, results["f64"][name])) <= 1e-4:
+            if value.dtype.kind != "f":
+                if not np.array_equal(value, results["f64"][name]):
+                    raise self.fail(f"{name} in f32 differs from f64")
+            elif not (error := difference(value, results["f64"][name])) <= 1e-4:
                 raise self.fail(f"{name} in f32 differs from f64 by {error:.1e}, relative")
-
-
-def _sized(shape: Shape, sizes: Mapping[str, int]) -> Shape:
-    """A shape with its letters replaced by the sizes that were chosen."""
-
-    def sized(dim: Dim) -> Dim:
-        return size_of(sizes.get(f, f) for f in dim.split("*")) if isinstance(dim, str) else dim
-
-    return tuple(map(sized, shape))
-
-
-def _with_sizes(op: Op, sizes: Mapping[str, int]) -> Op:
-    shape = op.settings().get("shape")
-    return op if shape is None else dataclasses.replace(op, shape=_sized(shape, sizes))  # type: ignore[type-var]
