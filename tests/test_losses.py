@@ -81,7 +81,8 @@ CASES: dict[str, tuple[Any, tuple[str, ...], str, Callable[[Floats, Floats, Floa
         lambda z, a, t: 0.5 * ((a - t) ** 2).sum(1),
     ),
     "mean_squared_error": (
-        "mean_squared_error", ("identity", "sigmoid", "softmax"), "near", lambda z, a, t: ((a - t) ** 2).mean(1)
+        "mean_squared_error", ("identity", "sigmoid", "softmax"), "near",
+        lambda z, a, t: ((a - t) ** 2).mean(1),
     ),
     "absolute": ("absolute", ("identity", "tanh", "sigmoid"), "near", lambda z, a, t: np.abs(a - t).sum(1)),
     "huber": ("huber", ("identity", "softplus"), "near", huber(1.0)),
@@ -96,7 +97,8 @@ CASES: dict[str, tuple[Any, tuple[str, ...], str, Callable[[Floats, Floats, Floa
         lambda z, a, t: -((0.8 * t + 0.2 / t.shape[1]) * np.log(a)).sum(1),
     ),
     "smoothed_sigmoid": (
-        CrossEntropy(0.2), ("sigmoid",), "probability", lambda z, a, t: entropy_of_sigmoids(z, a, 0.8 * t + 0.1)
+        CrossEntropy(0.2), ("sigmoid",), "probability",
+        lambda z, a, t: entropy_of_sigmoids(z, a, 0.8 * t + 0.1),
     ),
     "hinge": (
         "hinge", ("identity",), "class",

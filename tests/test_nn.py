@@ -66,7 +66,7 @@ def feeds(net: Network, graph: Graph, columns: int, rows: int = 5, seed: int = 0
 def check_both_orders(graph: Graph, values: dict[str, Any], seed: int = 1) -> None:
     """Gradients of C against central differences, and those of a random sum of the gradients as well."""
     names = list(graph.inputs_of_kind("parameter"))
-    first = check_gradients(graph, "C", None, values, tolerance=TOLERANCE)
+    first = check_gradients(graph, "C", None, values, limit=30, tolerance=TOLERANCE)
     assert first.passed, first
     step = backward(graph.part(["C"]), "C", names, prefix="first_d")
     rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def check_both_orders(graph: Graph, values: dict[str, Any], seed: int = 1) -> No
         product = ops.Sum()(step[f"first_d{name}"] * direction)
         total = product if total is None else total + product
     assert total is not None
-    second = check_gradients(Graph({"s": total}), "s", names, given, tolerance=TOLERANCE)
+    second = check_gradients(Graph({"s": total}), "s", names, given, limit=15, tolerance=TOLERANCE)
     assert second.passed, second
 
 
@@ -108,7 +108,10 @@ class Cubed:  # a user's own function, called by name
 
 
 NETS: dict[str, Callable[[], Network]] = {
-    **{f"dense_{name}": (lambda name=name: Network([Dense(3, name), Dense(2)])) for name in ACTIVATIONS if name != "softmax"},
+    **{
+        f"dense_{name}": (lambda name=name: Network([Dense(3, name), Dense(2)]))
+        for name in ACTIVATIONS if name != "softmax"
+    },
     "leaky_op": lambda: Network([Dense(3, ops.LeakyRelu(0.3)), Dense(2)]),
     "no_bias": lambda: Network([Dense(3, "tanh", use_bias=False), Dense(2)]),
     "activation": lambda: Network([Dense(3, use_bias=False), Activation("silu"), Dense(2)]),
@@ -558,8 +561,8 @@ def test_given_arrays_do_not_move_what_others_draw() -> None:
         (lambda: Network([Dense(3), Flatten()]).outputs, UsageError, "cannot be told without data"),
         (lambda: Network([Dense(3, weights=np.ones((2, 2)))]).initial(2, 0, "f32"), ShapeError, "of Dense.3"),
         (lambda: Network([Dense(3, bias=[1, np.nan, 2])]).initial(2, 0, "f32"), UsageError, "bias .* NaN"),
-        (lambda: Network([Dense(3, init="he", bias_init="he")]).initial(2, 0, "f32"), UsageError, "for a matrix"),
-        (lambda: Network([Embedding(3, 2), Dense(1)]).forward(2, "f32"), ShapeError, r"Put Flatten\(\) before"),
+        (lambda: Network([Dense(3, bias_init="he")]).initial(2, 0, "f32"), UsageError, "for a matrix"),
+        (lambda: Network([Embedding(3, 2), Dense(1)]).forward(2, "f32"), ShapeError, "Put Flatten"),
         (lambda: Network([Residual([Dense(3)])]).forward(2, "f32"), ShapeError, "same number of features"),
         (lambda: Network([Apply(lambda x: 3)]).forward(2, "f32"), UsageError, "must give a node"),
         (lambda: Network([Apply(ops.Sum())]).forward(2, "f32"), ShapeError, "keep the batch"),

@@ -33,8 +33,8 @@ def add_cost(
     loss : str, Loss or callable
         See `loss_named`.
     weighted : bool
-        With a weight of each example, the data ``w``: ``C = mean(w * loss)``. Weights have the mean 1 over the
-        training rows.
+        With a weight of each example, the data ``w``: ``C = mean(w * loss)``. Weights have the mean 1 over
+        the training rows.
     l1, l2 : bool
         With this penalty, whose size is the number input ``l1`` or ``l2``.
 

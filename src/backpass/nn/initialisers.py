@@ -181,8 +181,8 @@ class He(Initialiser):
 class Orthogonal(Initialiser):
     """Rows or columns (the fewer) that are orthogonal and of length `gain`, drawn uniformly among all such.
 
-    Saxe, McClelland & Ganguli, ICLR 2014; the signs that make QR of a normal matrix uniform: Mezzadri, Notices
-    of the AMS 54 (2007).
+    Saxe, McClelland & Ganguli, ICLR 2014; the signs that make QR of a normal matrix uniform: Mezzadri,
+    Notices of the AMS 54 (2007).
     """
 
     gain: float = 1.0

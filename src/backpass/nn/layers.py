@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from backpass.errors import ShapeError, UsageError
 from backpass.ir import Elementwise, Node, Op
 from backpass.nn.activations import activated, activation_name, activation_op, default_initialiser
 from backpass.nn.initialisers import Initialiser, Normal, initialiser
-from backpass.nn.wires import Layer, Place, Start, Wire, always, array_field, whole
+from backpass.nn.wires import ALWAYS, ARRAY, Layer, Place, Start, Wire, whole
 
 Init = str | Initialiser | None
 
@@ -82,12 +82,12 @@ class Dense(Layer):
     """
 
     units: int
-    activation: str | Op = always("identity")  # type: ignore[assignment]
+    activation: str | Op = field(default="identity", metadata=ALWAYS)
     in_features: int | None = None
-    init: Init = always(None)
+    init: Init = field(default=None, metadata=ALWAYS)
     bias_init: Init = None
-    weights: ArrayLike | None = array_field()
-    bias: ArrayLike | None = array_field()
+    weights: ArrayLike | None = field(default=None, metadata=ARRAY)
+    bias: ArrayLike | None = field(default=None, metadata=ARRAY)
     use_bias: bool = True
     trainable: bool = True
 
@@ -247,7 +247,7 @@ class Embedding(Layer):
     categories: int
     units: int
     init: Init = None
-    weights: ArrayLike | None = array_field()
+    weights: ArrayLike | None = field(default=None, metadata=ARRAY)
     trainable: bool = True
 
     kind: ClassVar[str] = "embedding"
@@ -335,8 +335,8 @@ class Apply(Layer):
     def build(self, place: Place, *xs: Node) -> Node:
         if isinstance(self.function, dict):
             raise UsageError(
-                f"this network applies the function {self.function['function']!r}, which its description does "
-                "not hold. Write the network again in Python; a trained run predicts without this."
+                f"this network applies the function {self.function['function']!r}, which its description "
+                "does not hold. Write the network again in Python; a trained run predicts without this."
             )
         y = self.function(*xs)
         if not isinstance(y, Node):

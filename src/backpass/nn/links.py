@@ -18,7 +18,7 @@ class Join(Layer):
 
     kind: ClassVar[str] = "join"
     arity: ClassVar[int | None] = None
-    values: ClassVar[tuple[str, ...]] = ("join",)  # type: ignore[misc]
+    values: ClassVar[tuple[str, ...]] = ("join",)
 
     def width(self, *before: int | None) -> int | None:
         return None if None in before else sum(n for n in before if n is not None)
@@ -54,7 +54,7 @@ class Added(Layer):
 
     kind: ClassVar[str] = "sum"
     arity: ClassVar[int | None] = None
-    values: ClassVar[tuple[str, ...]] = ("sum",)  # type: ignore[misc]
+    values: ClassVar[tuple[str, ...]] = ("sum",)
 
     def width(self, *before: int | None) -> int | None:
         return next((n for n in before if n is not None), None)
@@ -79,7 +79,7 @@ class Part(Layer):
     stop: int | None = None
 
     kind: ClassVar[str] = "part"
-    values: ClassVar[tuple[str, ...]] = ("part",)  # type: ignore[misc]
+    values: ClassVar[tuple[str, ...]] = ("part",)
 
     @classmethod
     def of(cls, features: int | slice) -> Part:
@@ -118,7 +118,7 @@ class Flatten(Layer):
     """One axis of features for each example: [B,3,8] becomes [B,24]."""
 
     kind: ClassVar[str] = "flatten"
-    values: ClassVar[tuple[str, ...]] = ("flat",)  # type: ignore[misc]
+    values: ClassVar[tuple[str, ...]] = ("flat",)
 
     def width(self, *before: int | None) -> int | None:
         return None  # the shape before it is not known without the data

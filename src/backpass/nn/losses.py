@@ -75,7 +75,7 @@ class SquaredError(Loss):
 
 @dataclass(frozen=True)
 class MeanSquaredError(Loss):
-    """The mean over the outputs of (a − t)²: 2/k times `SquaredError`, the loss that other libraries call MSE."""
+    """The mean over the outputs of (a − t)², which other libraries call MSE: 2/k times `SquaredError`."""
 
     name: ClassVar[str] = "mean_squared_error"
 
@@ -116,9 +116,10 @@ class Huber(Loss):
 
 @dataclass(frozen=True)
 class LogCosh(Loss):
-    """Σ ln cosh(a − t): ½ e² near the target, |e| − ln 2 far away, smooth everywhere; its derivative is tanh e.
+    """Σ ln cosh e for e = a − t: ½ e² near the target, |e| − ln 2 far away, smooth everywhere.
 
-    Written e + softplus(−2 e) − ln 2, so that cosh does not overflow. Green, IEEE Trans. Med. Imaging 9 (1990).
+    Its derivative is tanh e. Written e + softplus(−2 e) − ln 2, so that cosh does not overflow. Green, IEEE
+    Transactions on Medical Imaging 9 (1990).
     """
 
     name: ClassVar[str] = "log_cosh"
@@ -153,8 +154,8 @@ class CrossEntropy(Loss):
         if activation not in ("softmax", "sigmoid"):
             raise UsageError(
                 "cross-entropy needs outputs that are probabilities, and the last layer's activation is "
-                f"{activation!r}.\n  Use activation 'softmax' (one of several classes) or 'sigmoid' (each output "
-                "for itself) in the last layer, or loss='squared_error'."
+                f"{activation!r}.\n  Use activation 'softmax' (one of several classes) or 'sigmoid' (each "
+                "output for itself) in the last layer, or loss='squared_error'."
             )
         if activation == "softmax" and z.shape[-1] == 1:
             raise UsageError(
@@ -171,9 +172,9 @@ class CrossEntropy(Loss):
 class Hinge(Loss):
     """How far a score is from being right by a margin of 1; targets are 0 and 1, as for cross-entropy.
 
-    One output: max(0, 1 − s z) with s = 2 t − 1 (Cortes & Vapnik, Machine Learning 20, 1995). Several classes:
-    max over the classes j of (z_j + 1 − t_j), less the score of the right class (Crammer & Singer, JMLR 2,
-    2001, eq. 3).
+    One output: max(0, 1 − s z) with s = 2 t − 1 (Cortes & Vapnik, Machine Learning 20, 1995). Several
+    classes: the maximum over the classes j of z_j + 1 − t_j, less the score of the right class (Crammer &
+    Singer, JMLR 2, 2001, eq. 3).
 
     Parameters
     ----------
@@ -207,8 +208,8 @@ class Poisson(Loss):
     """Σ rate − t ln(rate): the negative log likelihood of counts t, without ln t!, which learns nothing.
 
     The outputs are ln(rate): with activation "exp" the prediction is the rate, with "identity" its
-    logarithm. Either way the loss is e^z − t z, in which no logarithm can meet 0, and δ = e^z − t. (McCullagh &
-    Nelder, Generalized Linear Models, 2nd ed. 1989, ch. 6: the canonical link.)
+    logarithm. Either way the loss is e^z − t z, in which no logarithm can meet 0, and δ = e^z − t.
+    (McCullagh & Nelder, Generalized Linear Models, 2nd ed. 1989, ch. 6: the canonical link.)
     """
 
     name: ClassVar[str] = "poisson"
@@ -327,8 +328,8 @@ def loss_named(given: str | Loss | Mapping[str, Any] | Callable[[Node, Node], No
             return LOSSES[given["name"]](**settings)
         if given.get("name") == OwnLoss.name:
             raise UsageError(
-                f"the loss is the function {given.get('function')!r}, which a description does not hold; give "
-                "the function itself"
+                f"the loss is the function {given.get('function')!r}, which a description does not hold; "
+                "give the function itself"
             )
     elif callable(given):
         return OwnLoss(given)

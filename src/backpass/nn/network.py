@@ -89,8 +89,8 @@ class Network:
         found = widths[self.output]
         if found is None:
             raise UsageError(
-                f"how many outputs {self.output.layer!r} gives cannot be told without data; end the network in a "
-                "Dense layer, or say Apply(f, units=3)"
+                f"how many outputs {self.output.layer!r} gives cannot be told without data; end the network in "
+                "a Dense layer, or say Apply(f, units=3)"
             )
         return found
 
@@ -184,12 +184,12 @@ class Network:
         """
         number = {wire: 0 for wire in self._wires if wire.layer is None}
         first: dict[Layer, int] = {}
-        entries = []
+        entries: list[dict[str, Any]] = []
         for wire in self._wires:
             if wire.layer is None:
                 continue
             position = number[wire] = len(entries) + 1
-            entry: dict[str, Any] = wire.layer.describe() if wire.layer not in first else {}
+            entry = wire.layer.describe() if wire.layer not in first else {}
             if wire.layer in first:
                 entry["same"] = first[wire.layer]
             first.setdefault(wire.layer, position)

@@ -53,7 +53,7 @@ class Wire:
         return Part.of(features)(self)
 
     #: Features are taken by number; nothing can run through all of them before their number is known.
-    __iter__ = None  # type: ignore[assignment]
+    __iter__ = None
 
     def upstream(self) -> list[Wire]:
         """This wire and all that it depends on, in the order in which they were made."""
@@ -157,14 +157,9 @@ class Layer(ABC):
 LAYERS: dict[str, type[Layer]] = {}
 
 
-def array_field() -> Any:
-    """A field that holds an array to start from: no part of a description."""
-    return field(default=None, metadata={"array": True})
-
-
-def always(default: Any) -> Any:
-    """A field that every description states."""
-    return field(default=default, metadata={"always": True})
+#: Marks a field that holds an array to start from, which is no part of a description; and one that every
+#: description states, even where it is what it would be anyway.
+ARRAY, ALWAYS = {"array": True}, {"always": True}
 
 
 def _described(value: Any) -> Any:
@@ -197,15 +192,15 @@ def layer_from(description: Mapping[str, Any]) -> Layer:
     kind = description.get("layer", "dense")
     if kind not in LAYERS:
         raise UsageError(
-            f"there is no layer of kind {kind!r} here. Known: {', '.join(LAYERS)}. Define its class, or import "
-            "the module that does, before you load it."
+            f"there is no layer of kind {kind!r} here. Known: {', '.join(LAYERS)}. Define its class, or "
+            "import the module that does, before you load it."
         )
     return LAYERS[kind](**settings)
 
 
 def whole(value: Any) -> bool:
     """Whether a value is a whole number of at least 1."""
-    return not isinstance(value, bool) and isinstance(value, (int, np.integer)) and value >= 1
+    return not isinstance(value, bool) and isinstance(value, (int, np.integer)) and bool(value >= 1)
 
 
 @dataclass(frozen=True)
@@ -326,8 +321,8 @@ class Building:
             self.starts[name] = start
         elif known.shape != shape:
             raise ShapeError(
-                f"{place.what} is used more than once, so its weights are shared: {name} is {known.type} at its "
-                f"first use but needs shape {list(shape)} here. Use a layer of its own here."
+                f"{place.what} is used more than once, so its weights are shared: {name} is {known.type} at "
+                f"its first use but needs shape {list(shape)} here. Use a layer of its own here."
             )
         return known
 
