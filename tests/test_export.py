@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 import backpass as bp
+from backpass import functions as F
+from backpass import ops
 from backpass.data import from_arrays
 from backpass.errors import StorageError, UsageError
 from backpass.export import export
+from backpass.nn import ACTIVATIONS
 
 #: Refuses every import but NumPy and the standard library: what a script promises to need.
 ALONE = """
@@ -136,6 +139,102 @@ def test_bad_rows_are_named(text: str, said: str, tmp_path: Path) -> None:
     assert "Traceback" not in shown.stderr
     assert python(tmp_path / "predict.py").returncode == 2
     assert "No such file" in python(tmp_path / "predict.py", tmp_path / "none.npy").stderr
+
+
+# ------------------------------------------------------------------------------------------- kinds of layers
+
+
+def networks() -> dict[str, bp.Network]:
+    """Networks that between them use every kind of layer, on 4 columns with values from 0 to 4."""
+    x = bp.Inputs()
+    shared = bp.Dense(5, "relu")
+    wired = bp.join(shared(x), shared(x + x), bp.Dense(4, "tanh")(x), x[1:3])
+    functions = [bp.Dense(3, name) for name in sorted(ACTIVATIONS) if name != "softmax"]
+    return {
+        "norms": bp.Network(
+            [
+                bp.Dense(8, use_bias=False),
+                bp.BatchNorm(),
+                bp.Activation("relu"),
+                bp.Dropout(0.3),
+                bp.Dense(6, ops.Gelu("tanh")),
+                bp.LayerNorm(),
+                bp.Residual([bp.Dense(6, "silu")]),
+                bp.BatchNorm(trainable=False),
+                bp.Dense(3, "softmax"),
+            ]
+        ),
+        "embedding": bp.Network([bp.Embedding(5, 3), bp.LayerNorm(), bp.Flatten(), bp.Dense(3, "softmax")]),
+        "wires": bp.Network(bp.Dense(3, "softmax")(wired)),
+        "activations": bp.Network([*functions, bp.Dense(3, "softmax")]),
+        "functions": bp.Network(
+            [
+                bp.Dense(6, trainable=False),
+                bp.Apply(lambda z: F.maximum(z, 0.5) * F.exp(-F.square(z))),
+                bp.Apply(lambda z: z - F.max(z, axis=1, keepdims=True)),
+                bp.Apply(lambda z: F.concatenate([F.clip(z, -1, 1), F.minimum(z, 0.0)], axis=1)),
+                bp.Dense(3, "softmax"),
+            ]
+        ),
+    }
+
+
+#: What must appear in ``model.py``: layers of PyTorch where it has them.
+MODULES = {
+    "norms": ["nn.BatchNorm1d(8, eps=1e-05)", "nn.LayerNorm(6, eps=1e-05)", "bias=False", "eps=1e-05).requ"],
+    "embedding": ["nn.Embedding(5, 3)"],
+    "wires": ["z1_2 = self.layer1(sum0)", "torch.cat("],
+    "activations": ["nn.functional.selu(", "nn.functional.leaky_relu("],
+    "functions": ["nn.Linear(4, 6).requires_grad_(False)", "torch.clamp("],
+}
+
+
+@lru_cache
+def trained_with_layers(name: str) -> tuple[bp.Run, np.ndarray]:
+    rng = np.random.default_rng(2)
+    X = rng.integers(0, 5, (40, 4)).astype(np.float64)
+    net = networks()[name]
+    data = (X, np.arange(40) % 3)
+    return bp.train(net, data, optimizer=bp.SGD(0.01), epochs=2, dtype="f64", executor="reference"), X
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_kind_of_layer_is_exported(name: str, tmp_path: Path) -> None:
+    run, X = trained_with_layers(name)
+    np.save(tmp_path / "rows.npy", X)
+    export(run, "numpy", tmp_path)
+    shown = python("-c", ALONE, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    same = np.testing.assert_array_equal
+    if "erf" in run.record.predict_graph.text():  # SciPy's erf and the standard library's differ in a bit
+        same = partial(np.testing.assert_allclose, rtol=1e-14)
+    same(np.load(tmp_path / "raw.npy"), run.predict_raw(X))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_kind_of_layer_is_one_of_pytorch(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run, X = trained_with_layers(name)
+    export(run, "torch", tmp_path)
+    text = (tmp_path / "model.py").read_text()
+    assert [part for part in MODULES[name] if part not in text] == []
+    np.save(tmp_path / "rows.npy", X)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import model, numpy as np\n"
+    code += "np.save(sys.argv[1] + '/raw.npy', model.predict_raw(np.load(sys.argv[1] + '/rows.npy')))"
+    shown = python("-c", code, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "raw.npy"), run.predict_raw(X), rtol=0, atol=1e-12)
+
+
+def test_what_pytorch_cannot_say_is_named(tmp_path: Path) -> None:
+    net = bp.Network([bp.Dense(4), bp.Apply(ops.Pad(((0, 0), (1, 1)))), bp.Dense(2, "softmax")])
+    run = bp.train(net, (np.eye(4), [0, 1, 0, 1]), epochs=1, executor="reference")
+    with pytest.raises(UsageError, match="the program calls pad, for which PyTorch's export has no form"):
+        export(run, "torch", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# --------------------------------------------------------------------------------------------------- refusals
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
