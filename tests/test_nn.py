@@ -15,6 +15,7 @@ from backpass import ops
 from backpass.errors import ShapeError, UsageError
 from backpass.exec.reference import Reference
 from backpass.ir import Elementwise, Graph, Node
+from backpass.ir.wire import from_json, to_json
 from backpass.nn import (
     ACTIVATIONS,
     Activation,
@@ -43,8 +44,8 @@ from backpass.nn.initialisers import (
     Sparse,
     Uniform,
 )
-from backpass.passes import backward
-from backpass.testing import check_gradients
+from backpass.passes import backward, simplify
+from backpass.testing import check_gradients, run_text, same_bits
 
 TOLERANCE = 1e-8
 
@@ -182,6 +183,25 @@ def test_initial_is_what_the_programs_ask_for(name: str) -> None:
     for key, array in start.items():
         assert array.shape == asked[key].shape
         assert array.dtype == asked[key].numpy_dtype
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_programs_print_and_come_back(name: str) -> None:
+    """What is read is what it means: executed text equals the reference, bit for bit; so does JSON."""
+    net = NETS[name]()
+    forward = add_cost(net.forward(4, "f32", training=True), net, "squared_error")
+    step = backward(forward, "C", list(forward.inputs_of_kind("parameter")), names=net.deltas)
+    for graph in (step, simplify(step, fold=True)):
+        values = feeds(net, graph, 4)
+        if name == "embedding":
+            categories(values)
+        values = {k: v.astype(graph.input_types[k].numpy_dtype) for k, v in values.items()}
+        expected = run(graph, values)
+        assert all(np.isfinite(array).all() for array in expected.values())
+        for style in ("python", "ascii"):
+            assert same_bits(run_text(graph, values, style), expected) is None
+        assert from_json(to_json(graph)).digest == graph.digest
+        assert graph.text("latex")
 
 
 # ---- values

@@ -200,7 +200,7 @@ class Hinge(Loss):
             )
         if z.shape[-1] != 1 and self.several == "crammer_singer":
             return ops.Max((1,))(z + (1 - t)) - _over_outputs(z * t)
-        return _over_outputs(ops.Maximum()(1 - (2.0 * t - 1) * z, 0.0))
+        return _over_outputs(ops.Relu()(1 - (2.0 * t - 1) * z))
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,8 @@ class Poisson(Loss):
 class Quantile(Loss):
     """Σ of q (t − a) where the output is too low, (1 − q) (a − t) where it is too high: the pinball loss.
 
-    Its minimum is the conditional q-quantile. Koenker & Bassett, Econometrica 46 (1978). At a = t the
-    derivative is that of max at a tie.
+    Its minimum is the conditional q-quantile. Koenker & Bassett, Econometrica 46 (1978). Written
+    max(e, 0) − q e for e = a − t; at a = t the derivative is −q.
 
     Parameters
     ----------
@@ -250,8 +250,8 @@ class Quantile(Loss):
             self.refuse(
                 activation, "outputs that are quantities", "Use loss='cross_entropy', or another activation."
             )
-        error = t - a
-        return _over_outputs(ops.Maximum()(float(self.q) * error, (float(self.q) - 1) * error))
+        error = a - t
+        return _over_outputs(ops.Relu()(error) - float(self.q) * error)
 
 
 @dataclass(frozen=True)

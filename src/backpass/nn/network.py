@@ -89,8 +89,8 @@ class Network:
         found = widths[self.output]
         if found is None:
             raise UsageError(
-                f"how many outputs {self.output.layer!r} gives cannot be told without data; end the network in "
-                "a Dense layer, or say Apply(f, units=3)"
+                f"how many outputs {self.output.layer!r} gives cannot be told without data; end the network "
+                "in a Dense layer, or say Apply(f, units=3)"
             )
         return found
 

@@ -125,6 +125,7 @@ class BatchNorm(_Norm):
         centred = x - μ
         σ2 = ops.Mean(over)(ops.Square()(centred), name=place.name("batch_var"))
         m = float(self.momentum)
-        place.keep("mean", m * mean + (1 - m) * μ)
-        place.keep("var", m * variance + (1 - m) * σ2)
+        fresh = round(1 - m, 15)  # 0.1, not 0.09999999999999998: this is read
+        place.keep("mean", m * mean + fresh * μ)
+        place.keep("var", m * variance + fresh * σ2)
         return self.scaled(place, centred / ops.Sqrt()(σ2 + float(self.eps)))
