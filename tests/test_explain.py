@@ -11,15 +11,18 @@ from backpass.errors import UsageError
 from backpass.exec.reference import ReferenceFunction
 from backpass.explain import questions, shares
 from backpass.explain.shares import check_uncoupled
+from backpass.explain.terms import update_terms
 from backpass.ir import Graph
-from backpass.ops import Mean, SquaredError, data, parameter
+from backpass.ops import Mean, SquaredError, Tanh, data, parameter
 from backpass.passes import backward, retyped
+from backpass.training.optimisers import SGD, Adagrad, Adam, AdamW, Optimiser, RMSprop
+from backpass.training.schedules import Cosine, WarmUp
 from backpass.training.step import step_graph
 
 TARGETS = ("W1[2,3]", "b1[4]", "W2[3,1]", "b2[0]")
 
 
-def train(activation: str, momentum: float, dtype: str, executor: str) -> bp.Run:
+def train(activation: str, momentum: float, dtype: str, executor: str, **options: object) -> bp.Run:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
@@ -27,12 +30,15 @@ def train(activation: str, momentum: float, dtype: str, executor: str) -> bp.Run
     return bp.train(
         net,
         (X, y),
-        batch=7,
-        epochs=20,
-        executor=executor,
-        optimizer=bp.SGD(0.2, momentum),
-        dtype=dtype,
-        test=0.1,
+        **{
+            "batch": 7,
+            "epochs": 20,
+            "executor": executor,
+            "optimizer": bp.SGD(0.2, momentum),
+            "dtype": dtype,
+            "test": 0.1,
+            **options,
+        },
     )
 
 
@@ -66,6 +72,90 @@ def test_every_answer_balances(activation: str, momentum: float, dtype: str, exe
             assert {p.name for p in answer.parts} == {"fresh gradient"} | (
                 {"carried momentum"} if momentum else set()
             )
+
+
+OTHERS = {
+    "nesterov": (SGD(0.2, 0.9, nesterov=True), {"carried momentum"}),
+    "decay": (SGD(0.2, decay=0.01), {"decay"}),
+    "decay and momentum": (SGD(0.2, 0.9, decay=0.01), {"decay", "carried momentum"}),
+    "clip": (SGD(0.2, 0.5, clip=0.003), {"clipping", "carried momentum"}),
+    "clip_norm": (SGD(0.2, clip_norm=0.05), set()),
+    "schedule": (SGD(Cosine(0.3), 0.9), {"carried momentum"}),
+    "adagrad": (Adagrad(0.05), set()),
+    "rmsprop": (RMSprop(0.01, decay=0.01), {"decay"}),
+    "adam": (Adam(0.01), {"carried momentum"}),
+    "adam, all": (
+        Adam(WarmUp(Cosine(0.02), steps=9), decay=0.1, clip_norm=0.1),
+        {"decay", "carried momentum"},
+    ),
+    "adamw": (AdamW(0.01, decay=0.1), {"decay", "carried momentum"}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("case", OTHERS)
+def test_every_optimiser_balances(case: str, dtype: str) -> None:
+    optimiser, kinds = OTHERS[case]
+    run = train("sigmoid", 0.0, dtype, "reference", optimizer=optimiser)
+    for step in (1, 2, 12, 100):
+        for target in TARGETS:
+            answer = run.at(step).why(target)
+            assert answer.balanced, answer.text()
+            found = {p.name for p in answer.parts} - {"fresh gradient"}
+            assert found == (kinds if target.startswith("W") else kinds - {"decay"})
+            assert answer.update == pytest.approx(sum(p.value for p in answer.parts), rel=0.05, abs=1e-6)
+            assert answer.claim in answer.text().replace("\n", " ")
+    if "carried momentum" in kinds:
+        carried = next(p.value for p in answer.parts if p.name == "carried momentum")
+        told = sum(e.value for e in answer.earlier) + answer.earlier_other + answer.earlier_rest
+        assert told == pytest.approx(carried, rel=1e-3 if dtype == "f32" else 1e-9)
+        assert abs(answer.earlier_rest) <= 0.01 * abs(carried)
+
+
+@pytest.mark.parametrize("optimiser", [Adam(0.01, clip_norm=0.2), AdamW(0.01), SGD(0.2, 0.9, clip=0.003)])
+def test_other_optimisers_balance_where_they_were_compiled(optimiser: Optimiser) -> None:
+    run = train("sigmoid", 0.0, "f32", "compiled", optimizer=optimiser)
+    assert run.settings.executor == "compiled", run.settings.executor_why
+    for step in (1, 12, 100):
+        for target in TARGETS:
+            assert run.at(step).why(target).balanced
+
+
+def test_adams_scale_is_the_factor_of_its_gradient() -> None:
+    run = train("sigmoid", 0.0, "f64", "reference", optimizer=Adam(0.01))
+    visit = run.at(30)
+    answer = visit.why("W2[3,1]")
+    s, c_m, c_s = (visit.actual(f"{n}_new") for n in ("s_W2", "c_m", "c_s"))
+    root = np.sqrt(s[3, 1] / c_s) + 1e-8
+    assert answer.scale == pytest.approx(-0.01 * 0.1 / (c_m * root), rel=1e-9)
+    fresh = next(p.value for p in answer.parts if p.name == "fresh gradient")
+    assert fresh == pytest.approx(answer.scale * visit["dW2"][3, 1], rel=1e-9)
+    text = answer.text()
+    assert "m_W2_new[3,1] = beta1 * m_W2[3,1] + (1 - beta1) * dW2[3,1] = 0.9 * " in text
+    assert (
+        "W2_new[3,1] = W2[3,1] - lr * (m_W2_new[3,1] / c_m_new) / (sqrt(s_W2_new[3,1] / c_s_new) + eps)"
+        in text
+    )
+
+
+def test_what_clipping_took_is_a_part() -> None:
+    run = train("sigmoid", 0.0, "f64", "reference", optimizer=SGD(0.2, clip=0.001))
+    visit = run.at(5)
+    gradient = visit["dW2"]
+    i, j = np.unravel_index(np.argmax(np.abs(gradient)), gradient.shape)
+    answer = visit.why(f"W2[{i},{j}]")
+    clipping = next(p.value for p in answer.parts if p.name == "clipping")
+    assert clipping == pytest.approx(0.2 * (gradient[i, j] - np.sign(gradient[i, j]) * 0.001), rel=1e-9)
+    assert abs(answer.update) == pytest.approx(0.2 * 0.001)
+
+
+def test_an_update_that_is_no_sum_is_refused() -> None:
+    x, t, W = data("x", "f64[B,3]"), data("t", "f64[B,2]"), parameter("W1", "f64[3,2]")
+    loss = SquaredError()(x @ W, t, name="loss")
+    step = backward(Graph({"loss": loss, "C": Mean()(loss, name="C")}), "C", ["W1"])
+    bent = step.extended({"W1_new": W - Tanh()(step["dW1"])}, {"W1_new": "W1"})
+    with pytest.raises(UsageError, match="tanh stands between it and the gradient"):
+        update_terms(bent, "W1")
 
 
 @pytest.mark.parametrize("executor", ["reference", "compiled"])

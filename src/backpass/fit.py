@@ -17,7 +17,7 @@ from backpass.data.split import Order
 from backpass.errors import UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
-from backpass.nn import Dense, Network, default_loss
+from backpass.nn import Dense, Network, default_loss, loss_named
 from backpass.run import Run
 from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator, classes_of
@@ -167,7 +167,7 @@ def train(
     settings = Settings(
         layers=tuple(network.describe()),
         in_features=features,
-        loss=loss if isinstance(loss, str) else loss.describe(),
+        loss=loss if isinstance(loss, str) else loss_named(loss).describe(),
         optimiser=optimizer.describe(),
         batch=batches.batch,
         epochs=epochs,
@@ -207,12 +207,13 @@ def _set_start(
         found = start.record.result()  # its slots belong to its own optimiser, its draws to its own seed
         start = {name: found[name] for name in start.record.predict_graph.inputs if name in found}
     if start is not None:
-        initial = started_from(start, initial)
+        weights = record.step.inputs_of_kind("parameter") | record.step.inputs_of_kind("fixed")
+        initial = started_from(start, initial, list(weights))
     record.fixed = {name: initial[name] for name in record.step.inputs_of_kind("fixed")}
     carry = {}
     for name in record.carried:
         type_ = record.step.inputs[name].array_type
-        carry[name] = initial[name] if name in initial else np.zeros(type_.bind({}).shape, type_.numpy_dtype)  # type: ignore[arg-type]
+        carry[name] = initial.get(name, np.zeros(tuple(map(int, type_.shape)), type_.numpy_dtype))
     record.checkpoints[0] = carry
 
 

@@ -13,7 +13,7 @@ _WIDTH = 98
 
 @dataclass(frozen=True)
 class Part:
-    """One part of an update: the fresh gradient, the carried momentum."""
+    """One part of an update: the fresh gradient, the carried momentum, a penalty, decay, clipping."""
 
     name: str
     value: float
@@ -64,9 +64,13 @@ class Answer:
     examples : tuple of Share
         They add up to the part "fresh gradient"; largest first.
     earlier : tuple of Earlier
-        With `earlier_rest` they add up to the part "carried momentum"; largest first.
+        With `earlier_other` and `earlier_rest` they add up to the part "carried momentum"; largest first.
+    earlier_other, earlier_rest : float
+        What penalties, decay and clipping of those steps contributed; what comes from still earlier steps.
     rounding, bound : float
         What the parts leave over, and the most that floating point can leave over.
+    scale : float
+        What one unit of the fresh gradient moves the weight by: −η, for Adam −η / (c_m (√(s / c_s) + ε)).
     second_route, second_route_bound : float
         The largest difference between these shares and the same ones from a pass in f64 of each example for
         itself, and the most that is allowed.
@@ -90,7 +94,9 @@ class Answer:
     second_route: float
     second_route_bound: float
     earlier: tuple[Earlier, ...] = ()
+    earlier_other: float = 0.0
     earlier_rest: float = 0.0
+    scale: float = 0.0
     equations: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
 
@@ -107,7 +113,7 @@ class Answer:
         """The answer for a terminal."""
         lines = [*textwrap.wrap(self.claim, _WIDTH), ""]
         lines += [f"  {equation}" for equation in self.equations]
-        lines += ["", "by part of the update"]
+        lines += ["", f"by part of the update: a gradient of 1 moves it by {self.scale:.4g}"]
         lines += _table([(p.name, p.value) for p in self.parts] + [("rounding", self.rounding)], self.update)
         pulling = [s for s in self.examples if s.value]
         if pulling:
@@ -124,6 +130,8 @@ class Answer:
             for e in moved[:_SHOWN]:
                 lines.append(f"  step {e.step:>7,}  row {e.row:>7,}  {e.value:+.6e}")
             lines += _rest([e.value for e in moved])
+            if self.earlier_other:
+                lines.append(f"  penalties, decay and clipping of those steps  {self.earlier_other:+.6e}")
             lines.append(f"  from still earlier steps  {self.earlier_rest:+.6e}")
         verdict = "adds up" if abs(self.rounding) <= self.bound else "DOES NOT ADD UP"
         second = "agrees" if self.second_route <= self.second_route_bound else "DISAGREES"

@@ -14,22 +14,23 @@ from backpass.explain.answer import Answer, Earlier, Part, Share
 from backpass.explain.shares import (
     by_example,
     check_uncoupled,
-    contractions,
-    factor_of,
+    gradient_terms,
     kept_values,
+    penalty_of,
     read_by,
     second_route,
-    slot_recurrence,
-    update_terms,
 )
+from backpass.explain.terms import Term, Values, actual_values, terms_of_new, update_terms
 from backpass.ir import Graph, Node
-from backpass.passes import Term
+from backpass.ir.node import inputs_of
+from backpass.ir.text import sections
 from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
 _NAMED = 0.99  # of the carried momentum is traced to earlier examples
 _FURTHEST = 1000  # steps back
 _CHECKED = 256  # examples that take the second route
+_HELPER = re.compile(r"\bv\d+\b")
 _TARGET = re.compile(r"\s*(\w+)\s*\[\s*(\d+(?:\s*,\s*\d+)*)\s*\]\s*")
 
 
@@ -63,43 +64,25 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
     terms = update_terms(graph, name)
 
     # The run's own kernel takes the step again; what its products read is still there afterwards.
-    after = moment.replay.run_step(moment.step - 1)
     used: set[str] = set()
-    values = kept_values(moment.replay.loop.peek, lambda n: moment.values[n], used)
-    per_gradient = by_example(gradient, entry, values, moment.feeds)
-    before_w, after_w = float(moment.before[name][entry]), float(after[name][entry])
+    step = _Step(moment, name, entry, used)
+    before_w, after_w = float(moment.before[name][entry]), float(step.after[name][entry])
     update = after_w - before_w
-
-    parts: list[Part] = []
-    shares = np.zeros(len(batch))
-    carried: list[tuple[float, Term]] = []
-    for term in terms:
-        factor = factor_of(term, moment.feeds)
-        if term.value is gradient:
-            shares = shares + factor * per_gradient
-            parts.append(Part("fresh gradient", float(np.sum(factor * per_gradient))))
-        elif term.value.op.feeds:
-            kind = "carried momentum" if term.value.name != name else "decay"
-            parts.append(Part(kind, factor * float(moment.before[str(term.value.name)][entry])))
-            if kind == "carried momentum":
-                carried.append((factor, term))
-        else:
-            raise UsageError(
-                f"the update of {name} has a part that cannot be taken apart: {term.value.op.name}"
-            )
+    found, shares, carried = step.taken_apart(terms)
+    parts = [Part(kind, value) for kind, value in found.items()]
 
     rounding = update - math.fsum(p.value for p in parts)
     count = len(batch) + len(parts) - 1
     gross = float(np.sum(np.abs(shares))) + sum(abs(p.value) for p in parts if p.name != "fresh gradient")
-    eps = float(np.finfo(after[name].dtype).eps)
+    eps = float(np.finfo(step.after[name].dtype).eps)
     scale = abs(before_w) + gross
-    earlier, rest = _earlier(moment, name, entry, carried, numbered)
+    earlier, other, rest = _earlier(moment, name, entry, carried, numbered)
 
     largest = np.argsort(-np.abs(shares), kind="stable")
     checked = [int(b) for b in largest[:_CHECKED]]
-    fresh = sum(factor_of(t, moment.feeds) for t in terms if t.value is gradient)
-    other = fresh * second_route(graph, name, entry, moment.feeds, checked)
-    gap = float(np.max(np.abs(other - shares[checked]), initial=0.0))
+    scale_of = sum(t.factor(step.values, entry) for t in terms if t.value is gradient and t.clipped is None)
+    again = scale_of * second_route(graph, name, entry, moment.feeds, checked)
+    gap = float(np.max(np.abs(again - shares[checked]), initial=0.0))
 
     labels = _labels(moment)
     examples = tuple(
@@ -120,8 +103,10 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
         second_route=gap,
         second_route_bound=256 * eps * scale,
         earlier=earlier,
+        earlier_other=other,
         earlier_rest=rest,
-        equations=_equations(moment, name, entry, terms, after),
+        scale=scale_of,
+        equations=_equations(step),
         evidence=tuple(sorted(used)),
     )
 
@@ -145,56 +130,114 @@ def parse_target(graph: Graph, target: str) -> tuple[str, tuple[int, ...]]:
     return name, entry
 
 
+class _Step:
+    """One step, taken again by the run's own kernel, and one weight of it.
+
+    Attributes
+    ----------
+    after : dict of str to array
+        The carried values after the step.
+    values : callable
+        The value of a node of the update, as the kernel had it.
+    """
+
+    def __init__(self, moment: Moment, name: str, entry: tuple[int, ...], used: set[str]) -> None:
+        self.moment, self.name, self.entry = moment, name, entry
+        self.gradient = moment.graph[f"d{name}"]
+        self.after = moment.replay.run_step(moment.step - 1)
+        self.values: Values = actual_values(
+            moment.graph, moment.feeds, self.after, lambda n: np.asarray(moment.values[n])
+        )
+        kept = kept_values(moment.replay.loop.peek, lambda n: moment.values[n], used)
+        self.per_gradient = by_example(self.gradient, entry, kept, self.values)
+        if not len(self.per_gradient):
+            self.per_gradient = np.zeros(
+                len(moment.replay.record.batches.span(moment.step - 1, moment.step)[0])
+            )
+
+    def taken_apart(
+        self, terms: Sequence[Term]
+    ) -> tuple[dict[str, float], NDArray[np.float64], list[tuple[float, Term]]]:
+        """The parts by kind, the examples' shares in the fresh gradient, and the terms that were carried."""
+        parts: dict[str, float] = {"fresh gradient": 0.0}
+        shares = np.zeros(len(self.per_gradient))
+        carried: list[tuple[float, Term]] = []
+
+        def add(kind: str, value: float) -> None:
+            parts[kind] = parts.get(kind, 0.0) + value
+
+        for term in terms:
+            factor = term.factor(self.values, self.entry)
+            if term.clipped is not None:
+                clipped, whole = (float(self.values(n)[self.entry]) for n in (term.clipped, term.value))
+                add("clipping", factor * (clipped - whole))
+            elif term.value is self.gradient:
+                shares = shares + factor * self.per_gradient
+                add("fresh gradient", float(np.sum(factor * self.per_gradient)))
+                if gradient_terms(self.gradient)[1]:
+                    add("penalty", factor * penalty_of(self.gradient, self.entry, self.values))
+            elif term.value.op.feeds:
+                kind = "carried momentum" if term.value.name != self.name else "decay"
+                add(kind, factor * float(self.moment.before[str(term.value.name)][self.entry]))
+                if kind == "carried momentum":
+                    carried.append((factor, term))
+            else:
+                raise UsageError(
+                    f"the update of {self.name} has a part that cannot be taken apart: {term.value.op.name}"
+                )
+        return parts, shares, carried
+
+
 def _earlier(
     moment: Moment,
     name: str,
     entry: tuple[int, ...],
     carried: Sequence[tuple[float, Term]],
     numbered: NDArray[np.int64],
-) -> tuple[tuple[Earlier, ...], float]:
+) -> tuple[tuple[Earlier, ...], float, float]:
     """Trace the carried momentum back to the examples of earlier steps, until 99 % of it is named.
 
-    Each velocity v follows ``v_new = m v + f dW``, so what is carried now is the sum over earlier steps k of
-    the products of the m since, times f dW of step k; the rest is what was carried before the first of them.
+    Each velocity v follows ``v_new = m v + f dW + ...``, so what is carried now is the sum over earlier steps
+    k of the products of the m since, times what step k added; the rest is what was carried before them.
     """
     found: list[Earlier] = []
-    rest = 0.0
-    graph, replay = moment.graph, moment.replay
-    for outer, term in carried:
-        slot = str(term.value.name)
-        now = outer * float(moment.before[slot][entry])
-        recurrence = slot_recurrence(graph, slot)
-        if now == 0.0 or recurrence is None or moment.step == 1:
+    beside = rest = 0.0
+    replay = moment.replay
+    for outer, carry in carried:
+        slot = carry.value
+        now = outer * float(moment.before[str(slot.name)][entry])
+        if now == 0.0 or moment.step == 1:
             rest += now
             continue
-        keep, fresh = recurrence
-        gradient = graph[f"d{name}"]
-        m = abs(factor_of(keep, moment.feeds))
+        terms = terms_of_new(moment.graph, str(slot.name))
+        keep = [t for t in terms if t.value is slot]
+        m = abs(sum(t.factor(lambda n: np.asarray(moment.feeds[str(n.name)]), entry) for t in keep))
         guess = _FURTHEST if m >= 1 or m <= 0 else math.ceil(math.log(1 - _NAMED) / math.log(m)) + 1
         while True:
             first = max(1, moment.step - min(guess, _FURTHEST))
-            before = replay.state(first - 1)
-            weights = np.ones(0)
+            before = float(replay.state(first - 1)[str(slot.name)][entry])
+            kept, other = 1.0, 0.0
             steps: list[tuple[int, NDArray[np.int64], NDArray[np.float64]]] = []
-            for step in range(first, moment.step):
-                at = Moment(replay, step)
-                replay.run_step(step - 1)
-                values = kept_values(replay.loop.peek, lambda n, at=at: at.values[n], set())  # type: ignore[misc]
-                shares = by_example(gradient, entry, values, moment.feeds)
-                weights = np.append(weights * factor_of(keep, moment.feeds), factor_of(fresh, moment.feeds))
-                steps.append((step, replay.record.batches.span(step - 1, step)[0], shares))
-            left = outer * factor_of(keep, moment.feeds) ** len(steps) * float(before[slot][entry])
+            for number in range(first, moment.step):
+                step = _Step(Moment(replay, number), name, entry, set())
+                m = sum(t.factor(step.values, entry) for t in keep)
+                parts, shares, _ = step.taken_apart([t for t in terms if t.value is not slot])
+                steps = [(k, rows, m * part) for k, rows, part in steps]
+                steps.append((number, replay.record.batches.span(number - 1, number)[0], shares))
+                other = m * other + sum(v for kind, v in parts.items() if kind != "fresh gradient")
+                kept *= m
+            left = outer * kept * before
             if abs(left) <= (1 - _NAMED) * abs(now) or first == 1 or guess >= _FURTHEST:
                 break
             guess *= 2
-        rest += left
-        for weight, (step, batch, shares) in zip(weights, steps, strict=True):
+        beside, rest = beside + outer * other, rest + left
+        for number, batch, shares in steps:
             found += [
-                Earlier(step, int(numbered[row]), float(outer * weight * share))
+                Earlier(number, int(numbered[row]), float(outer * share))
                 for row, share in zip(batch, shares, strict=True)
             ]
     found.sort(key=lambda e: -abs(e.value))
-    return tuple(found), rest
+    return tuple(found), beside, rest
 
 
 def _labels(moment: Moment) -> list[tuple[str, str]]:
@@ -242,41 +285,52 @@ def _reading(share: Share) -> str:
     )
 
 
-def _equations(
-    moment: Moment,
-    name: str,
-    entry: tuple[int, ...],
-    terms: Sequence[Term],
-    after: dict[str, NDArray[np.generic]],
-) -> tuple[str, ...]:
+def _equations(step: _Step) -> tuple[str, ...]:
     """The lines of the program that the update went through, once with names and once with numbers."""
-    graph = moment.graph
+    graph, moment, name, entry = step.moment.graph, step.moment, step.name, step.entry
     spot = f"[{','.join(map(str, entry))}]"
-    slots = [str(t.value.name) for t in terms if t.value.op.feeds and t.value.name != name]
     right = {
         left.strip(): rest.split("  #")[0].strip()
         for left, _, rest in (line.partition(" = ") for line in graph.text(prelude=False).split("\n"))
     }
-    numbers = {k: float(moment.feeds[k]) for k in graph.inputs_of_kind("number")}
-    known = {k: float(moment.before[k][entry]) for k in [name, *slots]}
-    known |= {f"{k}_new": float(after[k][entry]) for k in [name, *slots]}
-    known[f"d{name}"] = float(moment[f"d{name}"][entry])
-    written = []
-    for new in [*(f"{s}_new" for s in slots), f"{name}_new"]:
-        line = right.get(new)
-        if line is None:
+    called = {node: key for key, node in graph.named.items()} | {n: key for key, n in graph.outputs.items()}
+    new = graph.outputs[f"{name}_new"]
+    where = sections(graph)
+    known: dict[str, float] = {}
+    entries, lines = set(), []  # names that stand for an array, and what is calculated on the way
+    for node in inputs_of([new]):
+        key = called.get(node)
+        if key is None or not (node.op.feeds or where[node] == "update" or node is step.gradient):
             continue
-        words = re.sub(r"\w+", lambda m: m[0] + (spot if m[0] in known else ""), line)
-        filled = re.sub(r"\w+", lambda m: _number({**known, **numbers}.get(m[0]), m[0]), line)
-        written.append(f"{new}{spot} = {words} = {filled}")
+        if node.shape not in ((), new.shape) or node.op.settings().get("kind") == "data":
+            continue
+        value = np.asarray(step.values(node))
+        known[key] = float(value[entry] if value.ndim else value)
+        if value.ndim:
+            entries.add(key)
+        if not node.op.feeds and node is not step.gradient and key in right:
+            lines.append(key)
+    written = []
+    for key in lines:
+        line = right[key]
+        for helper in _HELPER.findall(line):  # values without a name of their own: v3 = 1 - beta1
+            if helper not in known and helper in right:
+                line = re.sub(rf"\b{helper}\b", f"({right[helper]})", line)
+        words = re.sub(r"\w+", lambda m: m[0] + (spot if m[0] in entries else ""), line)
+        filled = re.sub(r"\w+", lambda m: _number(known.get(m[0]), m[0]), line)
+        left = f"{key}{spot}" if key in entries else key
+        written.append(f"{left} = {words} = {filled}")
     sums = []
-    for term in contractions(graph[f"d{name}"]):
+    for term in gradient_terms(step.gradient)[0]:
         factors = [
             f"{_called(node)}[{','.join('b' if isinstance(i, slice) else str(i) for i in index)}]"
             for node, index in read_by(term.value, entry)
         ]
         sums.append(" * ".join(factors))
-    written.append(f"d{name}{spot} = sum over b of {' + '.join(sums)} = {known[f'd{name}']:.6g}")
+    total = " + ".join([f"sum over b of {' + '.join(sums)}"] if sums else [])
+    if gradient_terms(step.gradient)[1]:
+        total += f" + penalty {penalty_of(step.gradient, entry, step.values):.6g}"
+    written.append(f"d{name}{spot} = {total} = {float(moment[f'd{name}'][entry]):.6g}")
     return tuple(written)
 
 

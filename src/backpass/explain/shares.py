@@ -18,65 +18,64 @@ from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
 from backpass.ir.text import sections
-from backpass.ops import Broadcast, MatMul, Sum, Transpose
+from backpass.ops import Broadcast, MatMul, Sum, Transpose, Uniform
 from backpass.passes import Term, backward, linear_terms, retyped
 
 Index = tuple[int, ...]
 Values = Callable[[Node], Array]
 
 
-def update_terms(graph: Graph, parameter: str) -> list[Term]:
-    """The update of a parameter as a sum over old values and the gradient, the parameter itself left out."""
-    terms, old = _terms_of_new(graph, parameter)
-    kept = [t for t in terms if t.value is old and not t.factors and not t.negative]
-    if not kept:
-        raise UsageError(f"the update of {parameter} is not a sum of parts, so it cannot be taken apart")
-    return [t for t in terms if t is not kept[0]]
+def gradient_terms(gradient: Node) -> tuple[list[Term], list[Term]]:
+    """A gradient as sums over the batch, several for shared weights; and as what penalties add to it."""
+    terms, _ = linear_terms(gradient, lambda n: not isinstance(n.op, (MatMul, Sum)))
+    sums, penalties = [], []
+    for term in terms:
+        data = any(n.op.settings().get("kind") == "data" for n in inputs_of([term.value]) if n.op.feeds)
+        if not data and term.value.shape == gradient.shape:
+            penalties.append(term)
+        elif isinstance(term.value.op, (MatMul, Sum)):
+            sums.append(term)
+        else:
+            raise UsageError(
+                f"{gradient.name} is no sum over the examples ({term.value.op.name}), so it has no shares by "
+                "example"
+            )
+    return sums, penalties
 
 
-def slot_recurrence(graph: Graph, slot: str) -> tuple[Term, Term] | None:
-    """How an optimiser's slot is carried on: the term that keeps it, and the term of the fresh gradient."""
-    terms, old = _terms_of_new(graph, slot)
-    keep = [t for t in terms if t.value is old]
-    fresh = [t for t in terms if t.value is not old]
-    return (keep[0], fresh[0]) if len(keep) == 1 and len(fresh) == 1 else None
+def by_example(gradient: Node, entry: Index, kept: Values, values: Values) -> NDArray[np.float64]:
+    """Each example's part of one entry of a gradient, shape (B,), in f64 from the values that were read.
+
+    Parameters
+    ----------
+    gradient : Node
+    entry : tuple of int
+    kept : callable
+        The value of an operand; see `kept_values`.
+    values : callable
+        The value of a scalar factor.
+    """
+    total: NDArray[np.float64] | None = None
+    for term in gradient_terms(gradient)[0]:
+        columns = [kept(node)[index].astype(np.float64) for node, index in read_by(term.value, entry)]
+        product = factor_of(term, values) * np.prod(columns, axis=0)
+        total = product if total is None else total + product
+    return np.zeros(0) if total is None else total
 
 
-def _terms_of_new(graph: Graph, carried: str) -> tuple[list[Term], Node]:
-    """What replaces a carried value as a sum over old values and gradients; and the old value."""
-    new = next(new for new, old in graph.carry.items() if old == carried)
-    parameters = graph.inputs_of_kind("parameter")
-    gradients = {graph[f"d{name}"] for name in parameters if f"d{name}" in graph.named}
-    return linear_terms(graph.outputs[new], lambda n: n not in gradients)[0], graph.inputs[carried]
+def penalty_of(gradient: Node, entry: Index, values: Values) -> float:
+    """What penalties add to one entry of a gradient: λ W, or λ times its sign."""
+    return sum(
+        factor_of(term, values) * float(values(term.value)[entry]) for term in gradient_terms(gradient)[1]
+    )
 
 
-def factor_of(term: Term, numbers: Mapping[str, Array]) -> float:
+def factor_of(term: Term, values: Values) -> float:
     """A term's sign and scalar factors, in f64."""
     product = -1.0 if term.negative else 1.0
     for factor in term.factors:
-        product *= float(numbers[str(factor.name)]) if factor.op.feeds else factor.op.settings()["value"]
+        product *= float(values(factor))
     return product
-
-
-def contractions(gradient: Node) -> list[Term]:
-    """The sums over the batch that a gradient is made of: one, or several for shared weights."""
-    terms, _ = linear_terms(gradient, lambda n: not isinstance(n.op, (MatMul, Sum)))
-    if not all(isinstance(term.value.op, (MatMul, Sum)) for term in terms):
-        raise UsageError(f"{gradient.name} is no sum over the examples, so it has no shares by example")
-    return terms
-
-
-def by_example(
-    gradient: Node, entry: Index, values: Values, numbers: Mapping[str, Array]
-) -> NDArray[np.float64]:
-    """Each example's part of one entry of a gradient, shape (B,), in f64 from the values that were read."""
-    total: NDArray[np.float64] | None = None
-    for term in contractions(gradient):
-        columns = [values(node)[index].astype(np.float64) for node, index in read_by(term.value, entry)]
-        product = factor_of(term, numbers) * np.prod(columns, axis=0)
-        total = product if total is None else total + product
-    assert total is not None
-    return total
 
 
 def read_by(contraction: Node, entry: Index) -> list[tuple[Node, tuple[int | slice, ...]]]:
@@ -131,22 +130,27 @@ def second_route(
 ) -> NDArray[np.float64]:
     """The shares of some rows of the batch by another way: a pass in f64 of each example for itself.
 
-    Forward on that row alone, and backward seeded with its own ∂C/∂ℓ.
+    Forward on that row alone, and backward seeded with its own ∂C/∂ℓ. Where a program draws numbers by the
+    place of a row in the batch (dropout), the whole batch, with a seed that is zero but for that row.
     """
     forward = retyped(graph.part(["loss", "C"]), "f64")
-    wide = {name: np.asarray(feeds[name], np.float64) for name in forward.inputs}
+    floats = {name for name, node in forward.inputs.items() if node.dtype == "f64"}
+    wide = {name: np.asarray(feeds[name], np.float64 if name in floats else None) for name in forward.inputs}
     whole = backward(forward, "C", [parameter], names={"loss": "adj_loss"})
     seeds = ReferenceFunction(whole)(wide)["adj_loss"]
     seeded = backward(forward.part(["loss"]), "loss", [parameter], seed="seed")
     single = ReferenceFunction(seeded.part([f"d{parameter}"]))
-    batch = set(forward.inputs_of_kind("data"))
+    batch = forward.inputs_of_kind("data")
+    drawn = any(isinstance(n.op, Uniform) for n in single.graph.nodes)
     found = []
     for b in rows:
-        given = {
-            k: (wide[k][b : b + 1] if k in batch else wide[k]) for k in single.graph.inputs if k != "seed"
-        }
-        result = single({**given, "seed": seeds[b : b + 1]})[f"d{parameter}"]
-        found.append(float(result[entry]))
+        if drawn:
+            given, seed = wide, np.where(np.arange(len(seeds)) == b, seeds, 0.0)
+        else:
+            given = {k: (wide[k][b : b + 1] if k in batch else wide[k]) for k in wide}
+            seed = seeds[b : b + 1]
+        known = {k: given[k] for k in single.graph.inputs if k != "seed"}
+        found.append(float(single({**known, "seed": seed})[f"d{parameter}"][entry]))
     return np.array(found)
 
 

@@ -79,7 +79,8 @@ def write_whole(path: Path, content: bytes) -> None:
 def _arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
     from safetensors.numpy import save
 
-    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    # Not ascontiguousarray: that makes a row of a single number.
+    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:

@@ -204,7 +204,7 @@ class InverseScaling(Schedule):
         check("power", self.power, 0.0)
 
     def values(self, when: When) -> Floats:
-        return self.lr / np.power(when.step + 1.0, float(self.power))
+        return np.asarray(self.lr / np.power(when.step + 1.0, float(self.power)), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class OnPlateau(Schedule):
         found = np.full(len(when.step), float(self.lr))
         for first, factor in when.events:
             found[when.step >= first] *= factor
-        return np.maximum(found, min(self.low, self.lr))
+        return np.asarray(np.maximum(found, min(self.low, self.lr)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from backpass.ir import Graph
@@ -59,7 +58,8 @@ def step_graph(
     db1 = sum(δ1, axis=0)            # f64[2]
     dW1 = x.T @ δ1                   # f64[3,2]
     """
-    forward = _costed(network, loss, in_features, dtype, True, weighted=weighted, l1=bool(l1), l2=bool(l2))
+    forward = network.forward(in_features, dtype, training=True)
+    forward = add_cost(forward, network, loss, weighted=weighted, l1=bool(l1), l2=bool(l2))
     parameters = forward.inputs_of_kind("parameter")
     step = backward(forward, "C", list(parameters), names=network.deltas)
     gradients = {name: step[f"d{name}"] for name in parameters}
@@ -75,16 +75,5 @@ def predict_graph(network: Network, loss: Any, in_features: int, dtype: str = "f
     Graph
         Outputs: the prediction, first, and the loss of each example.
     """
-    forward = _costed(network, loss, in_features, dtype, False)
+    forward = add_cost(network.forward(in_features, dtype), network, loss)
     return simplify(forward.part([network.prediction, "loss"]), fold=True)
-
-
-def _costed(network: Network, loss: Any, in_features: int, dtype: str, training: bool, **cost: bool) -> Graph:
-    """The forward program with its cost. A seam: it asks for nothing that these sizes do not need."""
-    if "training" in inspect.signature(network.forward).parameters:
-        forward = network.forward(in_features, dtype, training=training)  # type: ignore[call-arg]
-    else:
-        forward = network.forward(in_features, dtype)
-    if "weighted" in inspect.signature(add_cost).parameters:
-        return add_cost(forward, network, loss, **cost)  # type: ignore[arg-type, call-arg]
-    return add_cost(forward, len(network), network.activation, loss)

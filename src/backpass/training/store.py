@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.data.split import Order
-from backpass.errors import RecordError
+from backpass.errors import RecordError, UsageError
 from backpass.exec.base import Array
 from backpass.ir import ArrayType
+from backpass.ir.types import Dim
 from backpass.training.batches import Batches
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
@@ -122,7 +123,7 @@ def _check_programs(record: Record, path: Path) -> None:
         x, prediction = predict["x"], predict.outputs[record.prediction]
         needed = {name: node for name, node in predict.inputs.items() if name != "t"}
         fits = (
-            record.network.outputs == prediction.shape[-1]
+            _outputs(record, prediction.shape[-1]) == prediction.shape[-1]
             and x.shape == ("B", settings.in_features)
             and x.dtype == settings.dtype
             and len(prediction.shape) == 2
@@ -141,6 +142,16 @@ def _check_programs(record: Record, path: Path) -> None:
         raise RecordError(f"{path}: the program is not that of a training: {error}") from None
     if not fits:
         raise RecordError(f"{path}: graph.json, predict.json and run.json do not belong together")
+
+
+def _outputs(record: Record, width: Dim) -> Dim:
+    """How many outputs the described network has; `width` where a function of its own is not in the file."""
+    try:
+        return record.network.outputs
+    except UsageError:
+        if record.settings.layers and all("layer" in x or "units" in x for x in record.settings.layers):
+            return width
+        raise
 
 
 def _batches(settings: Settings, folder: RunFolder) -> Batches:

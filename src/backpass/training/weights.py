@@ -121,7 +121,9 @@ def _by_class(
     return each[codes]
 
 
-def started_from(given: Mapping[str, ArrayLike], initial: Mapping[str, Array]) -> dict[str, Array]:
+def started_from(
+    given: Mapping[str, ArrayLike], initial: Mapping[str, Array], weights: Sequence[str]
+) -> dict[str, Array]:
     """The values to start from, where a person gives them: every weight, and running statistics if given.
 
     Parameters
@@ -130,6 +132,8 @@ def started_from(given: Mapping[str, ArrayLike], initial: Mapping[str, Array]) -
         By the names of the program, ``W1``, ``b1``.
     initial : mapping of str to array
         What the network would start from by itself. State that is not given stays as it is there.
+    weights : sequence of str
+        What must be given.
 
     Raises
     ------
@@ -138,13 +142,12 @@ def started_from(given: Mapping[str, ArrayLike], initial: Mapping[str, Array]) -
     ShapeError
         A weight has another shape; the message names all of these.
     """
-    floats = [name for name, array in initial.items() if array.dtype.kind == "f"]
-    missing = [name for name in floats if name not in given]
+    missing = [name for name in weights if name not in given]
     unknown = [name for name in given if name not in initial]
     if missing:
         raise UsageError(
             f"start has no {', '.join(missing)}; it must hold every weight of the network, "
-            f"{', '.join(floats)}"
+            f"{', '.join(weights)}"
         )
     if unknown:
         raise UsageError(
@@ -160,7 +163,7 @@ def started_from(given: Mapping[str, ArrayLike], initial: Mapping[str, Array]) -
         if not fits:
             wrong.append(f"{name} is {list(np.shape(given[name]))}, needed is {list(initial[name].shape)}")
             continue
-        found[name] = np.ascontiguousarray(array, dtype=initial[name].dtype)
+        found[name] = np.array(array, dtype=initial[name].dtype, order="C")
         if not np.isfinite(found[name]).all():
             raise UsageError(
                 f"start: {name} holds NaN or infinity, or a number too large for {found[name].dtype}"
