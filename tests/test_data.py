@@ -1142,7 +1142,7 @@ def test_mnist() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dataset", "arrays", "bundled", "frames", "images", "sources", "sparse", "split"]
+    "name", ["arrays", "bundled", "dataset", "frames", "images", "sources", "sparse", "split"]
 )
 def test_examples(name: str) -> None:
     importlib.import_module(f"backpass.data.{name}")

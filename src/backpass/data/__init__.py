@@ -10,6 +10,7 @@ by the rule that imports point downward it could use ``ir`` to ``train`` too, an
 `from_arrays`         arrays in memory become a `Dataset`, checked; `from_frame` for a data frame
 `read_table`          CSV, Parquet and JSON lines become a `Table` of raw columns
 `BUNDLED`             the names of the sets that come with backpass; `describe` says what one is
+`fit_preparation`     what rows become before they enter a net, fitted on the training rows; `prepare`
 `as_rows`             the checks of X alone, for prediction
 `scaled`              raw rows times the scale, in the net's dtype
 `split`               rows into train, validation and test; by class, by group, by time
@@ -24,9 +25,11 @@ from backpass.data.arrays import as_rows, from_arrays
 from backpass.data.bundled import BUNDLED, describe
 from backpass.data.dataset import Dataset, scaled
 from backpass.data.frames import from_frame
+from backpass.data.preparation import Preparation, fit_preparation
 from backpass.data.readers import image_files
 from backpass.data.sources import READING, as_dataset, as_part, load, load_rows
 from backpass.data.split import Order, batch_starts, epoch_order, orders, split
+from backpass.data.streaming import prepare
 from backpass.data.table import Table
 from backpass.data.tables import read_table
 
@@ -35,6 +38,7 @@ __all__ = [
     "READING",
     "Dataset",
     "Order",
+    "Preparation",
     "Table",
     "as_dataset",
     "as_part",
@@ -42,12 +46,14 @@ __all__ = [
     "batch_starts",
     "describe",
     "epoch_order",
+    "fit_preparation",
     "from_arrays",
     "from_frame",
     "image_files",
     "load",
     "load_rows",
     "orders",
+    "prepare",
     "read_table",
     "scaled",
     "split",

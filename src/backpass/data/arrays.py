@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from backpass.data.budget import memory_budget
 from backpass.data.dataset import Array, Dataset, Task
 from backpass.data.sparse import as_csr, dense, is_sparse
 from backpass.errors import DataError, UsageError, nearest
@@ -168,7 +169,8 @@ def array_part(data: Dataset, X: Any, y: Any, *, role: str, copy: bool = True) -
     DataError
     """
     rows, shape = _matrix(X, f"X_{role}", copy)
-    if rows.shape[1] != data.X.shape[1] or shape != data.image_shape:
+    flat = shape is None or data.image_shape is None
+    if rows.shape[1] != data.X.shape[1] or not (flat or shape == data.image_shape):
         raise DataError(
             f"X_{role} has {_per_row(rows, shape)} and X has {_per_row(data.X, data.image_shape)}: "
             "both must have the same columns, in the same order."
@@ -188,6 +190,7 @@ def part_labels(data: Dataset, y: Any, n: int, what: str, rows: str) -> Array:
     """The labels of rows given beside a Dataset: of its task, its classes and its columns."""
     wanted, _, seen = labels_of(y, n, data.task, what, rows)
     if data.task == "classification":
+        wanted, seen = _respelled(wanted, seen, data.classes, what)
         new = [label for label in seen if label not in data.classes]
         if new:
             row = int(np.flatnonzero(wanted == new[0])[0])
@@ -200,6 +203,21 @@ def part_labels(data: Dataset, y: Any, n: int, what: str, rows: str) -> Array:
     elif wanted.shape[1:] != data.y.shape[1:]:
         raise DataError(f"{what} has shape {wanted.shape} and y {data.y.shape}: give the same columns.")
     return wanted
+
+
+def _respelled(
+    labels: Array, seen: tuple[str | int, ...], classes: tuple[str | int, ...], what: str
+) -> tuple[Array, tuple[str | int, ...]]:
+    """Labels of text that differ from the classes by a full stop or by blanks alone, as UCI's adult.test."""
+    new = [label for label in seen if label not in classes]
+    plain = {label.strip(" ."): label for label in classes if isinstance(label, str)}
+    same = {label: plain.get(label.strip(" .")) for label in new if isinstance(label, str)}
+    if not new or len(plain) < len(classes) or len(same) < len(new) or None in same.values():
+        return labels, seen
+    old, known = next(iter(same.items()))
+    warnings.warn(f"{what} writes {old!r} for {known!r}: they were taken for the same.", stacklevel=4)
+    spelled = np.array([same.get(label) or label for label in labels.tolist()])
+    return spelled, tuple(np.unique(spelled).tolist())
 
 
 def _matrix(X: Any, what: str, copy: bool) -> tuple[Any, tuple[int, ...] | None]:
@@ -268,6 +286,12 @@ def as_rows(X: Any, *, what: str = "X", copy: bool = True) -> tuple[Array, tuple
         raise DataError(f"{what} has 0 rows: there is nothing to learn from or to predict.")
     if array.size == 0:
         raise DataError(f"{what} has 0 columns: its shape is {array.shape}.")
+    if isinstance(array, np.memmap) and array.nbytes > memory_budget():
+        raise DataError(
+            f"{what} is on disk and takes {array.nbytes:,} bytes; the limit on this machine is "
+            f"{memory_budget():,} (the environment variable BACKPASS_MEMORY sets another).\n"
+            f"  Give a part, e.g. {what}[:{len(array) * memory_budget() // array.nbytes:_}]."
+        )
     flat = array.reshape(len(array), -1)
     rows = _numbers(flat, what, names)
     rows = np.array(rows, order="C") if copy else np.ascontiguousarray(rows)

@@ -1,7 +1,7 @@
 """Data sets that come with backpass: five of scikit-learn's, and small ones that are made here.
 
-What is made is a function of the name alone: the random bits are Philox's, and coordinates are rounded to four
-decimals, so that a difference in the last bit of a sine between machines changes nothing.
+What is made is a function of the name alone: the random bits are Philox's, and coordinates are rounded to
+four decimals, so that a difference in the last bit of a sine between machines changes nothing.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ def describe(name: str) -> str:
     >>> describe("iris")
     'iris: 150 irises measured in centimetres: which of three species? (Fisher 1936)'
     """
+    for key, story in _STORIES.items():
+        if isinstance(name, str) and key.replace("_", "-") == name.lower().replace("_", "-"):
+            return f"{key}: {story}"
     make = find(name) if isinstance(name, str) else None
     if make is None:
         raise UsageError(f"there is no bundled data set {name!r}. {nearest(str(name), BUNDLED)}")
@@ -191,7 +194,7 @@ def _encoder(size: int) -> Dataset:
 
 def _symmetry() -> Dataset:
     X = _words(6)
-    return _arrays("symmetry", X, (X[:, ::-1] == X).all(axis=1).astype(np.int64), (2,), "symmetry")
+    return _arrays("symmetry", X, (X[:, ::-1] == X).all(axis=1).astype(np.int64), (6,), "symmetry")
 
 
 # --------------------------------------------------------------------------------------------- the plane
@@ -205,8 +208,8 @@ def _rows_and_noise(name: str, kind: str, given: list[str]) -> tuple[str, int, f
         rows, noise = 0, 0.0
     if not (10 <= rows <= 10**6 and 0 <= noise <= 10) or len(given) > 2:
         raise UsageError(
-            f"{name}: give {kind}, {kind}:ROWS or {kind}:ROWS:NOISE, with 10 to 1,000,000 rows and noise from 0 "
-            f"to 10, e.g. {kind}:500:0.2."
+            f"{name}: give {kind}, {kind}:ROWS or {kind}:ROWS:NOISE, with 10 to 1,000,000 rows and noise "
+            f"from 0 to 10, e.g. {kind}:500:0.2."
         )
     return ":".join([kind, *given]), rows, noise
 

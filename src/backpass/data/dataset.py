@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -102,6 +102,10 @@ class Dataset:
     def sparse(self) -> bool:
         """Whether X is a `scipy.sparse.csr_array`."""
         return hasattr(self.X, "indptr")
+
+    def with_part(self, role: str, part: Dataset) -> Dataset:
+        """The same rows with a part of its own, "test" or "validation"."""
+        return replace(self, test=part) if role == "test" else replace(self, validation=part)
 
     def __repr__(self) -> str:
         kind = f", {len(self.classes)} classes" if self.classes else ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from backpass.data.arrays import check_task, labels_of, part_labels, refuse_one_class
 from backpass.data.dataset import Array, Dataset, Task
-from backpass.data.table import Table
+from backpass.data.table import Table, check_names
 from backpass.errors import DataError, UsageError
 
 Names = str | Sequence[str]
@@ -56,7 +56,8 @@ def from_frame(
     Examples
     --------
     >>> import pandas
-    >>> frame = pandas.DataFrame({"age": [39, 21, None], "job": ["cook", None, "smith"], "ill": [True, False, True]})
+    >>> people = {"age": [39, 21, None], "job": ["cook", None, "smith"], "ill": [True, False, True]}
+    >>> frame = pandas.DataFrame(people)
     >>> from_frame(frame, "ill")
     Dataset('frame', classification, 3 rows x 2 columns, 2 classes)
     """
@@ -84,7 +85,7 @@ def table_dataset(
     test: Table | None = None,
     validation: Table | None = None,
 ) -> Dataset:
-    """A Table whose columns `target` are the answers, as a Dataset that is prepared before it enters a net."""
+    """A Table whose columns `target` are the answers, as a Dataset that has to be prepared."""
     check_task(task)
     target = tuple(target)
     if not target:
@@ -107,20 +108,18 @@ def table_dataset(
     labels, task, classes = labels_of(y, len(table), task, what, name)
     refuse_one_class(labels, task, what)
     data = Dataset(
-        table, labels, name, task, classes, source=source, prepare="auto", target=target, feature_names=inputs,
-        group=group, time=time,
+        table, labels, name, task, classes, source=source, prepare="auto", target=target,
+        feature_names=inputs, group=group, time=time,
     )  # fmt: skip
     return with_parts(data, test=test, validation=validation)
 
 
 def with_parts(data: Dataset, *, test: Table | None = None, validation: Table | None = None) -> Dataset:
     """The Dataset of a Table with parts of their own, which must have its columns and classes."""
-    parts = {
-        role: table_part(data, table, role)
-        for role, table in (("test", test), ("validation", validation))
-        if table is not None
-    }
-    return replace(data, **parts) if parts else data  # type: ignore[arg-type]
+    for role, part in (("test", test), ("validation", validation)):
+        if part is not None:
+            data = data.with_part(role, table_part(data, part, role))
+    return data
 
 
 def table_part(data: Dataset, table: Table, role: str) -> Dataset:
@@ -160,7 +159,8 @@ def _answers(table: Table, target: Sequence[str], task: Task | None) -> tuple[Ar
     for column in target:
         if table.kinds[column] not in ("number", "bool"):
             raise DataError(
-                f"column {column!r} holds {table.kinds[column]}: several targets must be numbers, or 0 and 1.\n"
+                f"column {column!r} holds {table.kinds[column]}: several targets must be numbers, or 0 and "
+                "1.\n"
                 "  Give one target of classes, or write it as one column of 0 and 1 for each class."
             )
     y = np.column_stack([table[column] for column in target]).astype(np.float64)
@@ -222,6 +222,9 @@ def as_table(frame: Any, what: str = "the frame") -> Table:
     import narwhals.stable.v2 as nw
     from narwhals.exceptions import NarwhalsError
 
+    if not hasattr(frame, "collect"):  # narwhals does not say which name comes twice
+        own = getattr(frame, "column_names", getattr(frame, "columns", None))  # pyarrow; all others
+        check_names([str(name) for name in ([] if own is None else own)], what)
     try:
         known = nw.from_native(frame, pass_through=True)
         if isinstance(known, nw.LazyFrame):
@@ -233,8 +236,6 @@ def as_table(frame: Any, what: str = "the frame") -> Table:
         names = [str(name) for name in known.columns]
         columns = {}
         for name, series in zip(names, known.iter_columns(), strict=True):
-            if name in columns:
-                raise DataError(f"{what} has two columns named {name!r}: rename one.")
             columns[name] = _values(series, name, nw)
     except NarwhalsError as error:
         reason = str(error).partition("\n")[0]

@@ -83,8 +83,8 @@ def read_images(
         if size is None and own != first:
             other = "the training images are" if like else f"{_shown(files[0], root)} is"
             raise DataError(
-                f"{_shown(path, root)} is {own[0]} x {own[1]} pixels and {other} {first[0]} x {first[1]}: a net "
-                f"needs images of one size.\n  Resize them all: size=({first[0]}, {first[1]}), or --size "
+                f"{_shown(path, root)} is {own[0]} x {own[1]} pixels and {other} {first[0]} x {first[1]}: a "
+                f"net needs images of one size.\n  Resize them all: size=({first[0]}, {first[1]}), or --size "
                 f"{first[0]}x{first[1]} at the command line."
             )
     width, height = first
@@ -134,13 +134,13 @@ def _pixels(image: Any, size: Size, color: bool) -> Array:
 def _opened(path: Path, root: Path) -> Iterator[Any]:
     """An image whose header has been read; all that can be wrong with it ends in a DataError."""
     pillow()
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     inside = os.path.realpath(path)
     top = os.path.realpath(root)
     if inside != top and not inside.startswith(top + os.sep):
         raise DataError(
-            f"{_shown(path, root)} is a link that leads out of {root}, to {inside}. Put the image itself there."
+            f"{_shown(path, root)} is a link out of {root}, to {inside}. Put the image itself there."
         )
     shown = _shown(path, root)
     with open_file(path) as (file, _), warnings.catch_warnings():
@@ -154,9 +154,9 @@ def _opened(path: Path, root: Path) -> Iterator[Any]:
             raise
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise DataError(_too_many(shown, "more than 89,000,000")) from None
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise DataError(
-                f"{shown} is no image that backpass reads: give {', '.join(_FORMATS)}. Cut short, or renamed?"
+                f"{shown} is no image that backpass reads ({', '.join(_FORMATS)}). Cut short, or renamed?"
             ) from None
         except Exception as error:  # a reader of strangers' bytes: zlib.error, struct.error and more
             raise DataError(
@@ -184,7 +184,7 @@ def pillow() -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise UsageError(
-            "images are read with Pillow, which is not here: pip install 'backpass[images]'"
+            "images are read with Pillow, which is not installed: pip install 'backpass[images]'"
         ) from None
 
 
@@ -205,9 +205,7 @@ def as_size(size: Any) -> Size | None:
         if isinstance(size, bool) or not (1 <= width <= 10_000 and 1 <= height <= 10_000):
             raise ValueError
     except (ValueError, TypeError):
-        raise UsageError(
-            f"size={size!r} is no size of an image: give WxH, e.g. 28x28, or (28, 28)."
-        ) from None
+        raise UsageError(f"size={size!r} is no size: give WxH, e.g. 28x28, or (28, 28).") from None
     return width, height
 
 

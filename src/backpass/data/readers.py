@@ -1,4 +1,4 @@
-"""One path becomes a Dataset or rows. The files themselves are read by `backpass.data.formats` and its kin."""
+"""One path becomes a Dataset or rows. Files are read by `backpass.data.formats` and its kin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from backpass.errors import DataError, UsageError, nearest
 _X, _Y = ("X", "x", "inputs", "X_train", "x_train"), ("y", "Y", "t", "labels", "targets", "y_train")
 _X_TEST, _Y_TEST = ("X_test", "x_test"), ("y_test", "t_test")
 _FORMS = (
-    "a bundled name (digits, iris, moons ...), a table (CSV, TSV, Parquet, JSON lines), an .npz file with X and y, "
-    "a folder of images with a sub-folder for each class, or a folder with the four MNIST IDX files"
+    "a bundled name (digits, iris, moons ...), a table (CSV, TSV, Parquet, JSON lines), an .npz file with X "
+    "and y, a folder of images with a sub-folder for each class, or a folder with the four MNIST IDX files"
 )
 _PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".sav")
 
@@ -48,8 +47,8 @@ def array_dataset(path: Path, form: str, target: str | None, task: Task | None) 
         if target is None:
             raise DataError(
                 f"{path} is one array: rows without labels.\n"
-                "  Save both in one file, numpy.savez(file, X=X, y=y), and load that; or give the file of the "
-                "labels, target='y.npy'."
+                "  Save both in one file, numpy.savez(file, X=X, y=y), and load that; or give the "
+                "file of the labels, target='y.npy'."
             )
         x, y = _one_array(path), _one_array(path_of(target))
         with named(path):
@@ -276,7 +275,7 @@ def image_dataset(folder: Path, size: images.Size | None, color: bool | None) ->
                 files, folder, size=size, like=(width, height), color=len(data.image_shape) == 3
             )
             with named(folder):
-                data = replace(data, **{role: array_part(data, X, y, role=role, copy=False)})
+                data = data.with_part(role, array_part(data, X, y, role=role, copy=False))
     assert data is not None
     return data
 
@@ -286,8 +285,8 @@ def _no_images(folder: Path) -> None:
     shown = ", ".join(path.name for path in there[:5]) + (", ..." if len(there) > 5 else "")
     if any(images.is_image(path) for path in there):
         raise DataError(
-            f"the folder {folder} has images but no classes: put the images of each class into a sub-folder of "
-            f"its own, named like the class.\n  It has: {shown}."
+            f"the folder {folder} has images but no classes: put the images of each class into a sub-folder "
+            f"of its own, named like the class.\n  It has: {shown}."
         )
     raise DataError(
         f"the folder {folder} has none of the four IDX files (train-images-idx3-ubyte and so on), and no "

@@ -142,8 +142,8 @@ def load(
     data = replace(data, options=_plain(options))
     for role, given in (("test", test), ("validation", validation)):
         if given is not None:
-            part = as_part(data, given, role)
-            data = replace(data, **{role: part}, options={**data.options, role: str(readers.path_of(given))})  # type: ignore[arg-type]
+            options = {**data.options, role: str(readers.path_of(given))}
+            data = replace(data.with_part(role, as_part(data, given, role)), options=options)
     return data
 
 
@@ -254,7 +254,12 @@ def as_dataset(
         _unused(f"data of type {type(data).__name__}", options)
     by = _given(group=group, time=time)
     if file:
-        made = load(data, target=target, task=task, **by, **options)
+        beside = {"test": test, "validation": validation}
+        at: dict[str, Any] = {
+            role: given for role, given in beside.items() if isinstance(given, (str, os.PathLike))
+        }
+        made = load(data, target=target, task=task, **by, **options, **at)
+        test, validation = (None if role in at else given for role, given in beside.items())
     elif isinstance(data, Dataset):
         _unused("a Dataset", _given(target=target, task=task, scale=scale, **by))
         made = data
@@ -285,7 +290,7 @@ def as_dataset(
         made = replace(made, name=name)
     for role, given in (("test", test), ("validation", validation)):
         if given is not None:
-            made = replace(made, **{role: as_part(made, given, role)})
+            made = made.with_part(role, as_part(made, given, role))
     return made
 
 
@@ -332,7 +337,7 @@ def _part_at(data: Dataset, spec: str | os.PathLike[str], role: str) -> Any:
         rows = load_rows(spec, **reading)
         if not isinstance(rows, Table):
             raise DataError(
-                f"{os.fspath(spec)} is no table, and {data.name} is: its {role} part must be one."
+                f"{os.fspath(spec)} is no table, and {data.name} is: its {role} part must be one, too."
             )
         other = {
             n: k
@@ -363,8 +368,8 @@ def _table_given(data: Dataset, given: Any, role: str) -> Table:
             array = np.asarray(X)
             if array.ndim != 2 or array.shape[1] != len(data.feature_names):
                 raise DataError(
-                    f"X_{role} has the shape {array.shape}, and {data.name} has {len(data.feature_names)} input "
-                    "columns: give those, in order, or a frame."
+                    f"X_{role} has the shape {array.shape}, and {data.name} has {len(data.feature_names)} "
+                    "input columns: give those, in order, or a frame."
                 )
             X = Table.from_columns(dict(zip(data.feature_names, array.T, strict=True)), what=f"X_{role}")
         table, columns = frames.joined(X, y)
@@ -445,11 +450,8 @@ def _unused(what: str, options: Mapping[str, Any]) -> None:
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as JSON can hold them."""
-    return {
-        key: list(value)
-        if isinstance(value, (tuple, list))
-        else dict(value)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in options.items()
-    }
+    plain = {}
+    for key, value in options.items():
+        pairs = isinstance(value, Mapping)
+        plain[key] = dict(value) if pairs else list(value) if isinstance(value, (tuple, list)) else value
+    return plain

@@ -19,7 +19,7 @@ Index = NDArray[np.int64]
 Order = Literal["sequential"] | ArrayLike | Callable[[int], ArrayLike] | None
 
 # Streams of the same seed must not meet: a split must say nothing about the first epoch's order.
-_SPLIT, _ORDER = 1, 2
+_SPLIT, _ORDER, _SOME = 1, 2, 3
 
 
 def split(
@@ -119,6 +119,18 @@ def split(
         parts = _stratified(labels, shuffled, sizes["validation"], sizes["test"])
     train, held, tested = (np.sort(part) for part in parts)
     return train, held, tested
+
+
+def some_of(rows: Index, count: int, seed: int) -> Index:
+    """So many of the rows, drawn by the seed; fewer of them are always among more of them.
+
+    Examples
+    --------
+    >>> some_of(np.arange(10, 20), 2, seed=0), some_of(np.arange(10, 20), 4, seed=0)
+    (array([10, 18]), array([10, 13, 17, 18]))
+    """
+    order = _permutation(len(rows), _philox(seed, 0, _SOME))
+    return np.sort(rows[order[:count]])
 
 
 def _stratified(
