@@ -94,8 +94,8 @@ class Axis:
         found = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
         low, high = min(found), max(found)
         if log is None:
-            log = low > 0 and high / low > 50
-        if log and low <= 0:
+            log = low > 1e-300 and high / low > 50
+        if log and low < 1e-300:
             log = False
         if log:
             room = 1.0 if tight else (high / low) ** 0.04
@@ -122,13 +122,15 @@ class Axis:
             if len(found) >= 2:
                 return found
         span = self.high - self.low
-        step = 10.0 ** math.floor(math.log10(span / most))
-        step = next(step * k for k in (1, 2, 5, 10, 20) if span / (step * k) <= most)
-        if whole:
-            step = max(1.0, step)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [k * step for k in range(first, last + 1)]
+        found: list[float] = []
+        smallest = 10.0 ** math.floor(math.log10(span / most))
+        for step in (smallest * k for k in (20, 10, 5, 2, 1)):
+            step = max(1.0, step) if whole else step
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            if len(found) >= 2 and last - first + 1 > most:
+                break
+            found = [k * step for k in range(first, last + 1)]
+        return found
 
     def _log_ticks(self, most: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))

@@ -76,8 +76,8 @@ def confusion_matrix(
             if size >= 7 and (value or count <= 12):
                 look = "m on" if share > 0.55 else "m" if value else "m s"
                 style = f"font-size:{size:.1f}px"
-                place = {"x": x + cell / 2, "y": y + cell / 2 + 0.35 * size}
-                svg.add("text", inner=f"{value:,}", class_=look, style=style, **place)
+                middle, base = x + cell / 2, y + cell / 2 + 0.35 * size
+                svg.add("text", inner=f"{value:,}", class_=look, style=style, x=middle, y=base)
             svg.add("rect", tip=tip, x=x, y=y, width=cell, height=cell, class_="hit")
     end = count * cell
     for k in range(count + 1):

@@ -217,7 +217,7 @@ def _preparation(run: Any) -> tuple[str, ...]:
     preparation = getattr(run, "preparation", None)
     if preparation is not None:
         return tuple(preparation.summary())
-    scale = run.settings.data.scale
+    scale = getattr(run.settings.data, "scale", 1.0)  # of runs before there were preparations
     if scale == 1:
         return ("Values enter the network as they are.",)
     return (f"Each value is divided by {figure(1 / scale)}.",)
@@ -259,9 +259,9 @@ def _metrics(
     shown = known.shown or next((p for p in reversed(PARTS) if p in run.metrics), "")
     columns: list[tuple[str, Mapping[str, Any]]] = []
     for part in PARTS:
-        found = {**run.metrics.get(part, {}), **known.scores.get(part, {})}
-        if found:
-            columns.append((part, found))
+        merged = {**run.metrics.get(part, {}), **known.scores.get(part, {})}
+        if merged:
+            columns.append((part, merged))
     if not columns:
         return None, ()
     for model in baselines.values():

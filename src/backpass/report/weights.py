@@ -118,15 +118,17 @@ def net(run: Any) -> Net | None:
 
 
 def _strongest(matrices: Sequence[Floats], k: int) -> list[int]:
-    """The units of layer k to show: all, or those whose weights add up to most, in their own order."""
+    """The units of layer k to show: all, or those with the largest weights of a matrix, in their own order."""
     size = matrices[k].shape[0] if k < len(matrices) else matrices[-1].shape[1]
     if size <= UNITS:
         return list(range(size))
     strength = np.zeros(size)
-    if k < len(matrices):
-        strength += np.abs(matrices[k]).sum(axis=1)
-    if k:
-        strength += np.abs(matrices[k - 1]).sum(axis=0)
+    for matrix, axis in (
+        (matrices[k] if k < len(matrices) else None, 1),
+        (matrices[k - 1] if k else None, 0),
+    ):
+        if matrix is not None:
+            strength = np.maximum(strength, np.abs(matrix).max(axis=axis) / (np.abs(matrix).max() or 1.0))
     return sorted(np.argsort(-strength, kind="stable")[: UNITS - 1].tolist())
 
 
