@@ -1,4 +1,4 @@
-"""The source of a kernel, run by Python itself: what it says is tested without the seconds that compiling takes.
+"""The source of a kernel, run by Python itself: no test of what it says waits for a compiler.
 
 What Numba makes of the same source is tested in test_compiled.py.
 """
@@ -31,8 +31,8 @@ def _space(dtype: str) -> dict[str, Any]:
         A = np.lib.stride_tricks.as_strided(a, (m, k), (a_row * step, a_col * step))
         c[: m * n] += (A.astype(float) @ b[: k * n].reshape(k, n).astype(float)).reshape(-1).astype(real)
 
-    def gemm(ta: int, tb: int, m: int, n: int, k: int, alpha: float, a: Any, lda: int, b: Any, ldb: int, beta: float,
-             c: Any, ldc: int) -> None:  # fmt: skip
+    def gemm(ta: int, tb: int, m: int, n: int, k: int, alpha: Any, a: Any, lda: int, b: Any, ldb: int,
+             beta: Any, c: Any, ldc: int) -> None:  # fmt: skip
         def matrix(x: Any, turned: int, rows: int, columns: int, ld: int) -> Any:
             shape = (columns, rows) if turned else (rows, columns)
             X = x[: shape[0] * shape[1]].reshape(shape[::-1]).T
@@ -58,7 +58,7 @@ def _space(dtype: str) -> dict[str, Any]:
 
 
 def build(source: str, signature: list[str]) -> Callable[..., int]:
-    """In place of `kernels.build`: the function as Python reads it, its arguments checked against their types."""
+    """In place of `kernels.build`: the function as Python reads it, which checks its arguments."""
     lines = [line for line in source.splitlines() if not line.startswith(("from ", "import "))]
     space = _space("f32" if "real, int64 = np.float32" in source else "f64")
     exec("\n".join(lines), space)

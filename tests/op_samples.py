@@ -88,7 +88,9 @@ def refusals(dtype: str) -> dict[str, str]:
     return found
 
 
-def programs_of_all_ops(dtype: str, leave: tuple[str, ...], size: int) -> Iterator[tuple[Graph, dict[str, np.ndarray]]]:
+def programs_of_all_ops(
+    dtype: str, leave: tuple[str, ...], size: int
+) -> Iterator[tuple[Graph, dict[str, np.ndarray]]]:
     """Programs of about `size` samples that together hold every op but those to leave out."""
     kept = [(tag, cls, s) for tag, cls, s in samples() if cls.name not in leave]
     for start in range(0, len(kept), size):

@@ -11,6 +11,7 @@ from backpass.exec.base import Loop
 from backpass.exec.compiled import Compiled
 from backpass.exec.reference import Reference
 from backpass.ir import Graph, Node
+from backpass.ir.types import parse_type
 from backpass.ops import (
     Exp,
     Gather,
@@ -29,7 +30,6 @@ from backpass.ops import (
     parameter,
     state,
 )
-from backpass.ir.types import parse_type
 from backpass.passes import backward, simplify
 from backpass.training.batches import Batches
 from backpass.training.optimisers import SGD, Adagrad, Adam, AdamW, Optimiser, RMSprop, number_inputs
@@ -131,7 +131,7 @@ def _dropped(dtype: str) -> Case:
 
 
 def _embedded(dtype: str) -> Case:
-    """Rows of a table by number (two to an example), a weight for each example, and a layer that is frozen."""
+    """Rows of a table by number (two an example), a weight for each example, and a frozen layer."""
     rng, optimiser = np.random.default_rng(3), AdamW(0.01, clip_norm=0.5)
     word, t, w = data("word", "i64[B,2]"), data("t", f"{dtype}[B,4]"), data("w", f"{dtype}[B]")
     E = parameter("E", f"{dtype}[11,5]")
@@ -220,7 +220,9 @@ def check_random_bits(dtype: str) -> None:
     """Uniform numbers: the bits of the reference, for any counter, key and size."""
     n = data("n", "i64[]")
     shapes: list[tuple[int | str, ...]] = [("B", 3), (), (2, "B", 2)]
-    graph = Graph({f"u{k}": Uniform(2**k - 1, shape, dtype)(n) for k, shape in zip((0, 31, 63), shapes, strict=True)})
+    graph = Graph(
+        {f"u{k}": Uniform(2**k - 1, shape, dtype)(n) for k, shape in zip((0, 31, 63), shapes, strict=True)}
+    )
     graph = graph.extended({"B": data("b", f"{dtype}[B]")})
     function, reference = Compiled().compile(graph), Reference().compile(graph)
     for count in (0, 1, -1, 2**40 + 7, 2**63 - 1, -(2**63)):
