@@ -117,10 +117,8 @@ class Axis:
 
     def ticks(self, most: int = 6, whole: bool = False) -> list[float]:
         """Round values within the range, at most about `most` of them."""
-        if self.log:
-            found = self._log_ticks(most)
-            if len(found) >= 2:
-                return found
+        if self.log and len(powers := self._log_ticks(most)) >= 2:
+            return powers
         span = self.high - self.low
         found: list[float] = []
         smallest = 10.0 ** math.floor(math.log10(span / most))
@@ -135,8 +133,8 @@ class Axis:
     def _log_ticks(self, most: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         for heads in ((1, 2, 5), (1, 3), (1,)):
-            found = [h * 10.0**p for p in range(first, last + 1) for h in heads]
-            found = [v for v in found if self.low * 0.999 <= v <= self.high * 1.001]
+            every = [h * 10.0**p for p in range(first, last + 1) for h in heads]
+            found = [v for v in every if self.low * 0.999 <= v <= self.high * 1.001]
             if len(found) <= most:
                 return found
         return found[:: -(-len(found) // most)]

@@ -45,7 +45,12 @@ def confusion_matrix(
     head = 18.0 if level else max(width(n, 11) for n in names) * 0.8 + 14
     left, top = 40 + side, 76 + head
     # Names at a slant reach to the right of their column.
-    wide = max(left + count * cell + (70 if level else max(70.0, head + 12)), 300, width(note, 11) + 40)
+    wide = max(
+        left + count * cell + (70 if level else max(70.0, head + 12)),
+        300,
+        width(note, 11) + 40,
+        width(title, 15) + 40,
+    )
     svg = Svg(title, wide, top + count * cell + 24)
     svg.text(16, 46, note, "s")
     svg.text(left + count * cell / 2, 68, "predicted class", "m")

@@ -11,10 +11,9 @@ import numpy as np
 
 from backpass.report.axes import count, figure, fixed, percent
 from backpass.report.curves import Panel
-from backpass.report.held import PARTS, Held, Parts, held, names_of_outputs
+from backpass.report.held import PARTS, Held, Parts, held
 from backpass.report.history import learning_panels
 from backpass.report.weights import Images, Net, images, net
-from backpass.scoring import baselines as simple_models
 from backpass.version import __version__
 
 _POINTS = 2000  # of a cloud
@@ -102,20 +101,20 @@ def facts(
     known = held(run, parts, scores)
     task = run.settings.data.task
     if baselines is None:
-        baselines = _baselines(run, known)
+        baselines = known.baselines()
     metrics, notes = _metrics(run, known, baselines)
     return Facts(
         title=f"{run.settings.data.name}: {_network(run)}",
         headline=_headline(run, known, baselines),
         summary=_summary(run, known),
-        preparation=tuple(preparation_summary) or _preparation(run),
+        preparation=tuple(preparation_summary) or tuple(run.preparation.summary()),
         notes=_notes(run),
         metrics=metrics,
         metric_notes=notes,
         details=_details(known),
         panels=tuple(learning_panels(run)),
         confusion=confusion(known) if task == "classification" else None,
-        clouds=tuple(clouds(run, known)) if task == "regression" else (),
+        clouds=tuple(clouds(known)) if task == "regression" else (),
         net=net(run),
         images=images(run),
         weights=_weights(run),
@@ -190,7 +189,7 @@ def _summary(run: Any, known: Held) -> tuple[tuple[str, str], ...]:
             len(known.parts[part][0]) if part in known.parts else known.scores.get(part, {}).get("rows")
         )
         rows += [f"{held_out:,} for {part}"] if held_out else []
-    answers = names_of_outputs(run)
+    answers = run.answers_named
     task = settings.data.task
     what = f"{task} into {len(answers)} classes" if task == "classification" else task
     parameters = sum(a.size for a in run.weights.values())
@@ -213,43 +212,13 @@ def _summary(run: Any, known: Held) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _preparation(run: Any) -> tuple[str, ...]:
-    preparation = getattr(run, "preparation", None)
-    if preparation is not None:
-        return tuple(preparation.summary())
-    scale = getattr(run.settings.data, "scale", 1.0)  # of runs before there were preparations
-    if scale == 1:
-        return ("Values enter the network as they are.",)
-    return (f"Each value is divided by {figure(1 / scale)}.",)
-
-
 def _notes(run: Any) -> tuple[str, ...]:
     outcome = run.record.outcome
     notes = [outcome.message] if outcome.message else []
-    preparation = getattr(run, "preparation", None)
-    return (*notes, *outcome.notes, *getattr(preparation, "warnings", ()))
+    return (*notes, *outcome.notes, *run.preparation.warnings)
 
 
 # ---- tables
-
-
-def _baselines(run: Any, known: Held) -> Mapping[str, dict[str, Any]]:
-    """Simple models on the rows of the run, as far as those can be had; quantities in their own units."""
-    shown = known.shown
-    if "train" not in known.parts or shown not in known.parts:
-        return {}
-    x, t = known.parts["train"]
-    names = names_of_outputs(run)
-    part_x, part_t = known.parts[shown]
-    original = known.original
-    return simple_models(
-        run.settings.data.task,
-        x,
-        original(t),
-        {shown: (part_x, original(part_t))},
-        classes=names,
-        seed=run.settings.seed,
-    )
 
 
 def _metrics(
@@ -328,12 +297,12 @@ def confusion(known: Held) -> Confusion | None:
     return Confusion(known.shown, names, counts[some].tolist(), shares[some].tolist(), note)
 
 
-def clouds(run: Any, known: Held) -> list[Cloud]:
+def clouds(known: Held) -> list[Cloud]:
     """Predicted and true quantities of the part that counts, for at most four targets."""
     part = known.shown
     if part not in known.parts:
         return []
-    true, said = known.original(known.parts[part][1]), known.original(known.outputs[part])
+    true, said = known.answers(part)
     rows = len(true)
     picked = np.arange(rows)
     note = f"{rows:,} {part} rows"
@@ -341,7 +310,7 @@ def clouds(run: Any, known: Held) -> list[Cloud]:
         # Evenly spaced: held-out rows are in no order that matters, and the picture is the same each time.
         picked = (np.arange(_POINTS) * rows) // _POINTS
         note = f"{_POINTS:,} of {rows:,} {part} rows"
-    names = [str(n) for n in names_of_outputs(run)] or [""] * true.shape[1]
+    names = [str(n) for n in known.run.answers_named] or [""] * true.shape[1]
     if len(names) != true.shape[1] or (true.shape[1] > 1 and not any(names)):
         names = [f"target {k}" for k in range(true.shape[1])]
     return [

@@ -151,7 +151,7 @@ def _confusion(run: Any, parts: Parts | None) -> Picture:
 
 def _scatter(run: Any, parts: Parts | None) -> Picture:
     _of_task(run, "regression", "scatter", "confusion")
-    found = clouds(run, held(run, parts))
+    found = clouds(held(run, parts))
     if not found:
         raise UsageError("the rows of this run cannot be had again, so nothing can be compared; give parts=")
     one = found[0]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from backpass.ir import Graph, Node
 from backpass.report.axes import figure
-from backpass.report.held import names_of_outputs
 from backpass.report.nets import Layer, Link
 
 Floats = NDArray[np.float64]
@@ -87,9 +86,7 @@ def net(run: Any) -> Net | None:
         return None
     sizes = [matrices[0].shape[0], *(m.shape[1] for m in matrices)]
     picked = [_strongest(matrices, k) for k in range(len(sizes))]
-    preparation = getattr(run, "preparation", None)
-    inputs = tuple(getattr(preparation, "columns", ()) or ())
-    outputs = names_of_outputs(run)
+    inputs, outputs = run.preparation.columns, run.answers_named
     layers = []
     for k, size in enumerate(sizes):
         labels = _labels(k, size, len(sizes), inputs, outputs)
@@ -118,7 +115,7 @@ def net(run: Any) -> Net | None:
 
 
 def _strongest(matrices: Sequence[Floats], k: int) -> list[int]:
-    """The units of layer k to show: all, or those with the largest weights of a matrix, in their own order."""
+    """The units of layer k to show: all, or those with the largest weights of a matrix, in their order."""
     size = matrices[k].shape[0] if k < len(matrices) else matrices[-1].shape[1]
     if size <= UNITS:
         return list(range(size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ def baselines(
     classes: Sequence[Any] = (),
     seed: int = 0,
     rows: int = ROWS,
+    units: Callable[[Array], Array] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metrics of simple models, fitted on the training rows.
 
@@ -49,6 +50,8 @@ def baselines(
         Fixes which rows a linear model sees where there are too many.
     rows : int
         How many it may see at most; wide rows or many outputs lower it further.
+    units : callable, optional
+        From targets and outputs to what is scored: quantities in the units of the data, say.
 
     Returns
     -------
@@ -67,10 +70,12 @@ def baselines(
     """
     if not len(x):
         return {}
-    names = list(classes)
+    names, scaled = list(classes), units or (lambda values: values)
 
     def scored(name: str, seen: int, began: float, converged: bool, outputs: Any) -> dict[str, Any]:
-        found = {part: score(task, pt, outputs(px), names) for part, (px, pt) in parts.items()}
+        found = {
+            part: score(task, scaled(pt), scaled(outputs(px)), names) for part, (px, pt) in parts.items()
+        }
         seconds = time.perf_counter() - began
         told = {"name": name, "rows": seen, "of": len(x), "seconds": seconds, "converged": converged}
         return told | {"parts": found}
