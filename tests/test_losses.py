@@ -344,6 +344,7 @@ def test_default_losses() -> None:
         ("squared_eror", "identity", 1, "Did you mean 'squared_error'"),
         ("huberr", "identity", 1, "Did you mean 'huber'"),
         (3, "identity", 1, "there is no loss 3"),
+        ({"name": "huber", "width": 2}, "identity", 1, "not the description of a loss"),
         (lambda a, t: 1.0, "identity", 1, "must give a node"),
     ],
 )
@@ -365,7 +366,8 @@ def test_a_loss_of_another_shape_is_refused() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Huber(0.0), lambda: Huber(np.inf), lambda: Quantile(0.0), lambda: Quantile(1.0),
+        lambda: Huber(0.0), lambda: Huber(True), lambda: Huber("wide"),
+        lambda: Huber(np.inf), lambda: Quantile(0.0), lambda: Quantile(1.0),
         lambda: CrossEntropy(1.0), lambda: CrossEntropy(-0.1), lambda: Hinge("both"),
     ],
 )  # fmt: skip

@@ -46,6 +46,8 @@ from backpass.nn.initialisers import (
 )
 from backpass.passes import backward, simplify
 from backpass.testing import check_gradients, run_text, same_bits
+from backpass.training.optimisers import SGD
+from backpass.training.step import step_graph
 
 TOLERANCE = 1e-8
 
@@ -430,6 +432,10 @@ def test_frozen_layers_have_no_gradient() -> None:
     graph = net.forward(4, "f32")
     assert list(graph.inputs_of_kind("fixed")) == ["W1", "b1"]
     assert list(graph.inputs_of_kind("parameter")) == ["W2", "b2"]
+    step = step_graph(net, "squared_error", SGD(0.1), 4)
+    assert {"dW2", "db2", "W2_new", "b2_new", "δ2"} <= set(step.outputs)
+    assert not {"dW1", "db1", "W1_new", "b1_new", "δ1"} & set(step.named)
+    assert set(step.carry.values()) == {"W2", "b2"}
     free = Network([Dense(3, "tanh"), Dense(2)])
     same = free.initial(4, 1, "f32")
     assert all((v == same[k]).all() for k, v in net.initial(4, 1, "f32").items())
@@ -565,6 +571,11 @@ def test_given_arrays_do_not_move_what_others_draw() -> None:
         (lambda: Dropout(-0.1), UsageError, "at least 0"),
         (lambda: BatchNorm(momentum=1.0), UsageError, "below 1"),
         (lambda: LayerNorm(eps=0.0), UsageError, "above 0"),
+        (lambda: BatchNorm(eps="small"), UsageError, "above 0"),
+        (lambda: Normal(-1.0), UsageError, "0 or more"),
+        (lambda: Uniform(1.0, 0.0), UsageError, "above high"),
+        (lambda: Sparse(0), UsageError, "at least one connection"),
+        (lambda: He("log"), UsageError, "'uniform' or 'normal', got 'log'"),
         (lambda: Embedding(0, 3), UsageError, "categories"),
         (lambda: Embedding(3, 2.5), UsageError, "units"),
         (lambda: Apply("relu"), UsageError, "an op or a function"),

@@ -3,8 +3,8 @@
 from backpass.nn import initialisers, losses
 from backpass.nn.activations import ACTIVATIONS
 from backpass.nn.cost import add_cost
-from backpass.nn.layers import Activation, Apply, Dense, Dropout, Embedding, Residual
-from backpass.nn.links import Flatten, join
+from backpass.nn.layers import Activation, Dense, Dropout, Embedding
+from backpass.nn.links import Apply, Flatten, Residual, join
 from backpass.nn.losses import LOSSES, Loss, default_loss, loss_named
 from backpass.nn.network import Network
 from backpass.nn.norms import BatchNorm, LayerNorm

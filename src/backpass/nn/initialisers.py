@@ -23,6 +23,11 @@ Floats: TypeAlias = NDArray[np.float64]
 Distribution: TypeAlias = Literal["uniform", "normal"]
 
 
+def real(value: Any) -> bool:
+    """Whether a setting is a finite number."""
+    return not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value)
+
+
 class Initialiser(ABC):
     """A rule for the weights to start from. Subclasses are frozen dataclasses; their fields are settings."""
 
@@ -68,7 +73,7 @@ class Constant(Initialiser):
     name: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        self._check(math.isfinite(self.value), "the value must be a number")
+        self._check(real(self.value), "the value must be a number")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         return np.full(shape, float(self.value))
@@ -83,7 +88,9 @@ class Uniform(Initialiser):
     name: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
-        self._check(-math.inf < self.low <= self.high < math.inf, "low must not be above high")
+        self._check(
+            real(self.low) and real(self.high) and self.low <= self.high, "low must not be above high"
+        )
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         return rng.uniform(self.low, self.high, shape)
@@ -97,7 +104,7 @@ class Normal(Initialiser):
     name: ClassVar[str] = "normal"
 
     def __post_init__(self) -> None:
-        self._check(0 <= self.std < math.inf, "std must be 0 or more")
+        self._check(real(self.std) and self.std >= 0, "std must be 0 or more")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         return rng.standard_normal(shape) * float(self.std)
@@ -166,7 +173,7 @@ class He(Initialiser):
 
     def __post_init__(self) -> None:
         _check_distribution(self)
-        self._check(math.isfinite(self.slope), "the slope must be a number")
+        self._check(real(self.slope), "the slope must be a number")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         fan_in, _ = self.fans(shape)
@@ -189,7 +196,7 @@ class Orthogonal(Initialiser):
     name: ClassVar[str] = "orthogonal"
 
     def __post_init__(self) -> None:
-        self._check(math.isfinite(self.gain), "the gain must be a number")
+        self._check(real(self.gain), "the gain must be a number")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         fan_in, fan_out = self.fans(shape)
@@ -212,8 +219,10 @@ class Sparse(Initialiser):
     name: ClassVar[str] = "sparse"
 
     def __post_init__(self) -> None:
-        self._check(self.connections >= 1, "a unit needs at least one connection")
-        self._check(0 < self.std < math.inf, "std must be above 0")
+        self._check(
+            type(self.connections) is int and self.connections >= 1, "a unit needs at least one connection"
+        )
+        self._check(real(self.std) and self.std > 0, "std must be above 0")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
         fan_in, fan_out = self.fans(shape)

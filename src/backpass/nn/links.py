@@ -1,13 +1,14 @@
-"""Layers without weights that link, cut and reshape values."""
+"""Layers without weights: they link, cut and reshape values, or calculate with them as a user says."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backpass import ops
 from backpass.errors import ShapeError, UsageError
-from backpass.ir import Node
+from backpass.ir import Elementwise, Node, Op
 from backpass.ir.types import size_of
 from backpass.nn.wires import Layer, Place, Wire
 
@@ -128,3 +129,110 @@ class Flatten(Layer):
         if len(x.shape) == 2:
             return x
         return ops.Reshape((x.shape[0], size_of(x.shape[1:])))(x, name=place.name("flat"))
+
+
+@dataclass(frozen=True, eq=False)
+class Apply(Layer):
+    """A calculation of your own, without weights: an op, or a function of values.
+
+    Parameters
+    ----------
+    function : Op or callable
+        An op, or a function from nodes to a node, written with infix operators, ops and `backpass.functions`.
+        The first axis of each value is the batch.
+    units : int, optional
+        How many outputs it gives, where a network ends in it and that cannot be told.
+
+    Notes
+    -----
+    A network with a function can be described, but not built again from the description: a run keeps its
+    program beside it. With an op it can.
+
+    Examples
+    --------
+    >>> from backpass.nn import Dense, Network
+    >>> net = Network([Dense(4), Apply(lambda z: z * z), Dense(1)])
+    >>> print(net.forward(2, "f32").text(prelude=False))
+    z1 = x @ W1 + b1   # f32[B,4]
+    y1 = z1 * z1       # f32[B,4]
+    z2 = y1 @ W2 + b2  # f32[B,1]
+    a2 = z2            # f32[B,1]
+    """
+
+    function: Op | Callable[..., Node] | dict[str, Any]
+    units: int | None = None
+
+    kind: ClassVar[str] = "apply"
+    arity: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.function, (Op, dict)) and not callable(self.function):
+            raise UsageError(f"Apply takes an op or a function from nodes to a node, got {self.function!r}")
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        return ("y",)
+
+    def width(self, *before: int | None) -> int | None:
+        if self.units is not None:
+            return self.units
+        return before[0] if isinstance(self.function, Elementwise) else None
+
+    def build(self, place: Place, *xs: Node) -> Node:
+        if isinstance(self.function, dict):
+            raise UsageError(
+                f"this network applies the function {self.function['function']!r}, which its description "
+                "does not hold. Write the network again in Python; a trained run predicts without this."
+            )
+        y = self.function(*xs)
+        if not isinstance(y, Node):
+            raise UsageError(f"{self!r} must give a node of the program, it gave {type(y).__name__}")
+        if not y.shape or y.shape[0] != xs[0].shape[0]:
+            raise ShapeError(f"{self!r} must keep the batch as its first axis, it gave {y} for {xs[0]}")
+        return y if y.name is not None else y.named(place.name("y"))
+
+    def describe(self) -> dict[str, Any]:
+        if isinstance(self.function, (Op, dict)):
+            return super().describe()
+        called = getattr(self.function, "__qualname__", type(self.function).__name__)
+        found: dict[str, Any] = {"layer": self.kind, "function": {"function": called}}
+        return found if self.units is None else found | {"units": self.units}
+
+
+class Residual:
+    """Layers with a way around them: x + f(x).
+
+    He, Zhang, Ren & Sun, CVPR 2016. The layers must give as many features as they take.
+
+    Parameters
+    ----------
+    layers : sequence of layers
+
+    Examples
+    --------
+    >>> from backpass.nn import Dense, Network
+    >>> net = Network([Dense(4, "tanh"), Residual([Dense(8, "relu"), Dense(4)]), Dense(1)])
+    >>> print(net.forward(2, "f32").text(prelude=False))
+    z1   = x @ W1 + b1     # f32[B,4]
+    a1   = tanh(z1)        # f32[B,4]
+    z2   = a1 @ W2 + b2    # f32[B,8]
+    a2   = relu(z2)        # f32[B,8]
+    z3   = a2 @ W3 + b3    # f32[B,4]
+    sum3 = z3 + a1         # f32[B,4]
+    z4   = sum3 @ W4 + b4  # f32[B,1]
+    a4   = z4              # f32[B,1]
+    """
+
+    def __init__(self, layers: Iterable[Layer | Residual]) -> None:
+        self.layers = tuple(layers)
+        if not self.layers or not all(isinstance(layer, (Layer, Residual)) for layer in self.layers):
+            raise UsageError(f"Residual takes a list of layers, got {list(self.layers)!r}")
+
+    def __call__(self, wire: Wire) -> Wire:
+        inner = wire
+        for layer in self.layers:
+            inner = layer(inner)
+        return inner + wire
+
+    def __repr__(self) -> str:
+        return f"Residual({list(self.layers)!r})"

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from backpass import ops
 from backpass.errors import ShapeError, UsageError, nearest
 from backpass.ir import Node
+from backpass.nn.initialisers import real
 
 
 class Loss(ABC):
@@ -105,7 +106,7 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
 
     def __post_init__(self) -> None:
-        if isinstance(self.delta, bool) or not 0 < self.delta < math.inf:
+        if not real(self.delta) or self.delta <= 0:
             raise UsageError(f"delta of the Huber loss is a number above 0, got {self.delta!r}")
 
     def per_example(self, z: Node, a: Node, t: Node, activation: str) -> Node:
@@ -147,7 +148,7 @@ class CrossEntropy(Loss):
     name: ClassVar[str] = "cross_entropy"
 
     def __post_init__(self) -> None:
-        if isinstance(self.smoothing, bool) or not 0 <= self.smoothing < 1:
+        if not real(self.smoothing) or not 0 <= self.smoothing < 1:
             raise UsageError(f"smoothing is a share of at least 0 and below 1, got {self.smoothing!r}")
 
     def per_example(self, z: Node, a: Node, t: Node, activation: str) -> Node:
@@ -242,7 +243,7 @@ class Quantile(Loss):
     name: ClassVar[str] = "quantile"
 
     def __post_init__(self) -> None:
-        if isinstance(self.q, bool) or not 0 < self.q < 1:
+        if not real(self.q) or not 0 < self.q < 1:
             raise UsageError(f"q of the quantile loss lies between 0 and 1, both excluded, got {self.q!r}")
 
     def per_example(self, z: Node, a: Node, t: Node, activation: str) -> Node:
@@ -325,7 +326,10 @@ def loss_named(given: str | Loss | Mapping[str, Any] | Callable[[Node, Node], No
     if isinstance(given, Mapping):
         settings = {key: value for key, value in given.items() if key != "name"}
         if given.get("name") in LOSSES:
-            return LOSSES[given["name"]](**settings)
+            try:
+                return LOSSES[given["name"]](**settings)
+            except TypeError as error:
+                raise UsageError(f"this is not the description of a loss: {error}") from None
         if given.get("name") == OwnLoss.name:
             raise UsageError(
                 f"the loss is the function {given.get('function')!r}, which a description does not hold; "

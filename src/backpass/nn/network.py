@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from backpass import ops
 from backpass.errors import UsageError
 from backpass.ir import ArrayType, Graph, Node
-from backpass.nn.layers import Dropout, Residual
+from backpass.nn.layers import Dropout
+from backpass.nn.links import Residual
 from backpass.nn.wires import (
     DRAWS,
     Building,
@@ -42,6 +43,7 @@ class Network:
 
     Examples
     --------
+    >>> from backpass.nn import Dense
     >>> net = Network([Dense(30, "sigmoid"), Dense(10, "softmax")])
     >>> print(net.forward(784, "f32").text(prelude=False))
     z1 = x @ W1 + b1   # f32[B,30]
@@ -109,7 +111,10 @@ class Network:
 
     @property
     def deltas(self) -> dict[str, str]:
-        """What the adjoint of each pre-activation is called."""
+        """What the adjoint of each pre-activation is called.
+
+        A step has no adjoint of a pre-activation that no trained weight comes before.
+        """
         weighted = (w for w in self._wires if w.layer is not None and w.layer.weighted)
         return {self._names[w]("z"): self._names[w]("δ") for w in weighted}
 

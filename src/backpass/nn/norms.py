@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ import numpy as np
 from backpass import ops
 from backpass.errors import UsageError
 from backpass.ir import Node
+from backpass.nn.initialisers import real
 from backpass.nn.wires import Layer, Place
 
 
@@ -26,11 +26,7 @@ class _Norm(Layer):
         return ("n", "z")
 
     def check_eps(self) -> None:
-        if (
-            isinstance(self.eps, bool)
-            or not isinstance(self.eps, (int, float))
-            or not 0 < self.eps < math.inf
-        ):
+        if not real(self.eps) or self.eps <= 0:
             raise UsageError(
                 f"eps of {type(self).__name__} keeps a division from 0: above 0, got {self.eps!r}"
             )
@@ -110,7 +106,7 @@ class BatchNorm(_Norm):
     def __post_init__(self) -> None:
         self.check_eps()
         m: Any = self.momentum
-        if isinstance(m, bool) or not isinstance(m, (int, float)) or not 0 <= m < 1:
+        if not real(m) or not 0 <= m < 1:
             raise UsageError(f"the momentum of BatchNorm is at least 0 and below 1, got {m!r}")
 
     def build(self, place: Place, *xs: Node) -> Node:

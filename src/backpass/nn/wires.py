@@ -82,7 +82,7 @@ def Inputs() -> Wire:
     >>> print(net.forward(2, "f64").text(prelude=False))
     z1    = x @ W1 + b1                   # f64[B,2]
     a1    = sigmoid(z1)                   # f64[B,2]
-    join1 = concatenate([x, a1], axis=1)  # f64[B,4]
+    join1 = concatenate((x, a1), axis=1)  # f64[B,4]
     z2    = join1 @ W2 + b2               # f64[B,1]
     a2    = sigmoid(z2)                   # f64[B,1]
     """
