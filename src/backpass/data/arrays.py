@@ -286,7 +286,7 @@ def as_rows(X: Any, *, what: str = "X", copy: bool = True) -> tuple[Array, tuple
         raise DataError(f"{what} has 0 rows: there is nothing to learn from or to predict.")
     if array.size == 0:
         raise DataError(f"{what} has 0 columns: its shape is {array.shape}.")
-    if isinstance(array, np.memmap) and array.nbytes > memory_budget():
+    if isinstance(X, np.memmap) and array.nbytes > memory_budget():
         raise DataError(
             f"{what} is on disk and takes {array.nbytes:,} bytes; the limit on this machine is "
             f"{memory_budget():,} (the environment variable BACKPASS_MEMORY sets another).\n"

@@ -29,8 +29,8 @@ _STORIES = {
     "breast_cancer": "569 tumours by 30 measurements of cell nuclei: benign or malignant? (Wolberg 1993)",
     "diabetes": "442 patients by 10 measurements: how far has the disease gone a year on? (Efron 2004)",
     "company": (
-        "Two salespeople report their orders, three managers weigh both reports, one CEO decides whether to "
-        "take the orders on: a 2-3-1 net"
+        "Two salespeople report orders, three managers judge both reports (7 in all at least, 7 each at "
+        "most), one CEO accepts if all three consent: a 2-3-1 net"
     ),
     "xor": "Four rows: is exactly one of the two inputs 1? What no net without a hidden layer can learn.",
     "parity-3": "All words of n bits (parity-2 to parity-12): is the number of ones odd? (Rumelhart 1986)",
@@ -153,16 +153,15 @@ def _company() -> Dataset:
     """The net of two salespeople, three managers and one CEO, as a table of 121 weeks.
 
     The salespeople of north and south report orders, 0 to 10 each; every pair of reports is one row. Three
-    managers look at the same two reports, each for a reason of their own: *finance* wants at least 6 orders
+    managers look at the same two reports, each for a reason of their own: *finance* wants at least 7 orders
     in all; the head of *north* can deliver at most 7 orders there, the head of *south* at most 7 as well. The
     CEO says yes only if all three consent.
 
     Each manager draws one straight line, so one manager is one hidden unit, and the CEO's yes is the triangle
-    (with its corners cut off by the edge of the table) between three lines: a 2-3-1 net is just enough, and
-    two hidden units are too few.
+    between three lines: a 2-3-1 net is just enough, and two hidden units are too few.
     """
     north, south = (part.reshape(-1).astype(np.float64) for part in np.mgrid[0:11, 0:11])
-    yes = (north + south >= 6) & (north <= 7) & (south <= 7)
+    yes = (north + south >= 7) & (north <= 7) & (south <= 7)
     columns = {"north": north, "south": south, "accept": np.where(yes, "yes", "no")}
     return _table("company", columns, "accept", (3,))
 
