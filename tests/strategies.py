@@ -8,38 +8,58 @@ from dataclasses import dataclass, field
 import numpy as np
 from hypothesis import strategies as st
 
-from backpass.ir import Graph, Node
+from backpass import ops
+from backpass.ir import REGISTRY, Graph, Node
 from backpass.ir.tuples import Item
 from backpass.ir.types import ArrayType, Dim, size_of
 from backpass.ops import (
-    Add,
     Broadcast,
+    Cast,
+    Clip,
+    Concatenate,
+    CumSum,
     Divide,
+    Einsum,
     Exp,
-    Gate,
-    Identity,
+    Gather,
     Log,
+    Log1p,
+    LogSumExp,
     MatMul,
+    Max,
     Mean,
-    Multiply,
-    Negate,
-    Relu,
+    Min,
+    Pad,
+    Power,
+    Prod,
     Reshape,
     Scan,
+    ScatterAdd,
     Sigmoid,
     SigmoidCrossEntropy,
-    Softmax,
+    Slice,
     SoftmaxCrossEntropy,
+    Sqrt,
     SquaredError,
-    Subtract,
+    Stack,
     Sum,
     Tanh,
     Transpose,
+    Uniform,
+    Where,
     data,
     parameter,
+    state,
 )
 
 DIMS = {"B": 3}
+
+UNARY = (
+    "negate", "tanh", "sigmoid", "relu", "identity", "square", "abs", "sign", "sin", "cos", "erf", "softplus",
+    "softsign", "leaky_relu", "elu", "selu", "gelu", "silu", "hard_tanh",
+)  # fmt: skip
+BINARY = ("add", "subtract", "multiply", "gate", "maximum", "minimum")
+COMPARISONS = ("greater", "greater_equal", "less", "less_equal", "equal", "not_equal")
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,8 @@ class _Builder:
         # The last is a parameter that usually nothing reads: its gradient is zero.
         shapes: list[tuple[Dim, ...]] = [("B", n), (n, m), (m,), (), ("B",), (2, "B", m)]
         self.pool = [self.input(shape) for shape in shapes]
+        self.draws = state("draws", "i64[]")
+        self.feeds["draws"] = np.asarray(self.rng.integers(0, 1000))
 
     def input(self, shape: tuple[Dim, ...], simplex: bool = False) -> Node:
         type_ = ArrayType(shape, self.dtype)
@@ -78,6 +100,14 @@ class _Builder:
         self.feeds[name] = np.asarray(value, type_.numpy_dtype)
         return data(name, type_) if simplex else parameter(name, type_)
 
+    def integers(self, shape: tuple[Dim, ...], below: Dim) -> Node:
+        """An input of integers from 0 up to a size."""
+        type_ = ArrayType(shape, "i64")
+        name = f"i{len(self.feeds)}"
+        largest = ArrayType((below,)).bind(DIMS).size
+        self.feeds[name] = np.asarray(self.rng.integers(0, largest, type_.bind(DIMS).shape))
+        return data(name, type_)
+
     def partner(self, x: Node) -> Node:
         """A value that broadcasts with x: of its type, or of a trailing part of its shape."""
         fits = [y for y in self.pool if y.shape == x.shape[len(x.shape) - len(y.shape) :]]
@@ -86,13 +116,34 @@ class _Builder:
     def move(self, name: str, x: Node) -> Node | None:
         """One more value, or None where the move does not fit x."""
         draw, rank = self.draw, len(x.shape)
-        unary = {"negate": Negate, "tanh": Tanh, "sigmoid": Sigmoid, "relu": Relu, "identity": Identity}
-        binary = {"add": Add, "subtract": Subtract, "multiply": Multiply, "gate": Gate}
-        if name in unary:
-            return unary[name]()(x)
-        if name in binary:
+        if name in UNARY:
+            return REGISTRY.get(name)()(x)
+        if name in BINARY:
             pair = [x, self.partner(x)]
-            return binary[name]()(*(pair if draw(st.booleans()) else pair[::-1]))
+            return REGISTRY.get(name)()(*(pair if draw(st.booleans()) else pair[::-1]))
+        if name in COMPARISONS:
+            y = self.partner(x)
+            condition = REGISTRY.get(name)()(x, y)
+            return Cast(self.dtype)(condition) * x if draw(st.booleans()) else Where()(condition, x, y * 0.5)
+        if rank and (made := self.along(name, x, draw(st.integers(0, rank - 1)))) is not None:
+            return made
+        if name == "power":
+            return draw(st.sampled_from([lambda: Power(3.0)(Tanh()(x)), lambda: Power(-1.5)(x * x + 0.5)]))()
+        if name == "clip":
+            return Clip(-0.4, 0.7)(x)
+        if name == "sqrt":
+            return Sqrt()(x * x + 0.5)
+        if name == "log1p":
+            return Log1p()(x * x)
+        if name == "expm1":
+            return ops.Expm1()(Tanh()(x))
+        if name == "where":
+            y = self.partner(x)
+            return Where()(y > 0.1, draw(st.sampled_from([y, -0.3])), x)
+        if name == "cast":
+            return Cast(self.dtype)(Cast("i64")(4.0 * x)) * x
+        if name == "uniform":
+            return Where()(Uniform(len(self.moves), x.shape, self.dtype)(self.draws) < 0.6, x, 0.0)
         if name == "exp":
             return Exp()(Tanh()(x))
         if name == "log":
@@ -110,6 +161,12 @@ class _Builder:
         if name in ("sum", "mean") and rank:
             axes = tuple(sorted(draw(st.sets(st.integers(0, rank - 1)))))
             return (Sum if name == "sum" else Mean)(axes)(x)
+        if name in ("max", "min", "prod", "logsumexp") and rank:
+            axes = tuple(sorted(draw(st.sets(st.integers(0, rank - 1)))))
+            kind = {"max": Max, "min": Min, "prod": Prod, "logsumexp": LogSumExp}[name]
+            return kind(axes)(Tanh()(x) + 1.5 if name == "prod" else x)
+        if name == "einsum" and rank:
+            return self.product(x)
         if name == "transpose" and rank > 1:
             return Transpose(tuple(draw(st.permutations(range(rank)))))(x)
         if name == "reshape":
@@ -123,8 +180,11 @@ class _Builder:
             if known and draw(st.booleans()):
                 return MatMul()(x, draw(st.sampled_from(known)))
             return x @ self.input((x.shape[1], 2)) if isinstance(x.shape[1], int) else x.T @ x
-        if name == "softmax" and rank:
-            return Softmax()(x)
+        if name == "matmul" and rank > 2:
+            turned = Transpose((*range(rank - 2), rank - 1, rank - 2))(x)
+            return MatMul()(*((x, turned) if draw(st.booleans()) else (turned, x)))
+        if name in ("softmax", "log_softmax") and rank:
+            return REGISTRY.get(name)()(x)
         if name == "softmax_cross_entropy" and rank:
             return SoftmaxCrossEntropy()(x, self.input(x.shape, simplex=True))
         if name in ("sigmoid_cross_entropy", "squared_error") and rank:
@@ -133,6 +193,46 @@ class _Builder:
         if name == "scan" and rank > 1:
             return self.scan(x)
         return None
+
+    def along(self, name: str, x: Node, axis: int) -> Node | None:
+        """Moves along one axis."""
+        draw, size = self.draw, x.shape[axis]
+        whole = tuple((0, None) for _ in x.shape)
+        if name == "cumsum":
+            return CumSum(axis, draw(st.booleans()))(x)
+        if name == "argmax":
+            return Gather(axis)(x, ops.ArgMax(0)(x)) if len(x.shape) == 1 else None
+        if name == "gather":
+            return Gather(axis)(x, self.integers(draw(st.sampled_from([(), (2,), (2, 2)])), size))
+        if name == "scatter_add":
+            return ScatterAdd(axis, draw(st.sampled_from([2, 4, "B"])))(x, self.integers((size,), 2))
+        if name == "stack":
+            same = [y for y in self.pool if y.type == x.type]
+            return Stack(axis)(x, draw(st.sampled_from(same)))
+        if isinstance(size, str):
+            return None
+        if name == "slice":
+            start = draw(st.integers(0, size - 1))
+            stop = draw(st.sampled_from([None, draw(st.integers(start + 1, size))]))
+            starts, stops = zip(*(*whole[:axis], (start, stop), *whole[axis + 1 :]), strict=True)
+            return Slice(starts, stops)(x)
+        if name == "pad":
+            widths = [(0, 0)] * len(x.shape)
+            widths[axis] = (draw(st.integers(0, 2)), draw(st.integers(0, 1)))
+            return Pad(tuple(widths))(x)
+        if name == "concatenate":
+            other = Tanh()(x) if draw(st.booleans()) else x
+            return Concatenate(axis)(x, other) if size < 5 else None
+        return None
+
+    def product(self, x: Node) -> Node:
+        """x with another value, and some of the indices summed over."""
+        letters = "abcdef"[: len(x.shape)]
+        y = self.draw(st.sampled_from([y for y in self.pool if y.shape and y.shape[0] == x.shape[0]]))
+        other = letters[0] + "uvwxyz"[: len(y.shape) - 1]
+        every = "".join(dict.fromkeys(letters + other))
+        kept = "".join(c for c in every if self.draw(st.booleans()))[:3]
+        return Einsum(f"{letters},{other}->{kept}")(x, y)
 
     def scan(self, x: Node) -> Node:
         """A recurrent net along the first axis."""
@@ -146,32 +246,13 @@ class _Builder:
 
 
 MOVES = [
-    "negate",
-    "tanh",
-    "sigmoid",
-    "relu",
-    "identity",
-    "add",
-    "subtract",
-    "multiply",
-    "gate",
-    "exp",
-    "log",
-    "divide",
-    "constant",
-    "sum",
-    "mean",
-    "transpose",
-    "reshape",
-    "broadcast",
-    "matmul",
-    "softmax",
-    "softmax_cross_entropy",
-    "sigmoid_cross_entropy",
-    "squared_error",
-    "scan",
-    "size",
-]
+    *UNARY, *BINARY, *COMPARISONS,
+    "exp", "expm1", "log", "log1p", "sqrt", "power", "clip", "divide", "where", "cast", "constant", "size",
+    "sum", "mean", "max", "min", "prod", "logsumexp", "argmax", "cumsum",
+    "transpose", "reshape", "broadcast", "slice", "pad", "concatenate", "stack", "gather", "scatter_add",
+    "matmul", "einsum", "softmax", "log_softmax", "softmax_cross_entropy", "sigmoid_cross_entropy",
+    "squared_error", "scan", "uniform",
+]  # fmt: skip
 
 
 @st.composite

@@ -49,7 +49,8 @@ def special(program: Program, seed: int) -> dict[str, np.ndarray]:
     """Feeds of zeros of both signs, infinities, NaN, and numbers that overflow when squared."""
     rng = np.random.default_rng(seed)
     return {
-        name: rng.choice(SPECIAL, value.shape).astype(value.dtype) for name, value in program.feeds.items()
+        name: rng.choice(SPECIAL, value.shape).astype(value.dtype) if value.dtype.kind == "f" else value
+        for name, value in program.feeds.items()
     }
 
 
@@ -62,10 +63,14 @@ class OneLayout(ArrayNamespace):
 
     def __init__(self) -> None:
         super().__init__(np)
+        self.einsum = lambda spec, *xs: np.einsum(spec, *map(np.ascontiguousarray, xs))
         self.matmul = lambda a, b: np.matmul(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
     def sum(self, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return super().sum(np.ascontiguousarray(x) if np.ndim(x) else x, axis, keepdims)
+
+    def prod(self, x: Any, axis: Any = None) -> Any:
+        return super().prod(np.ascontiguousarray(x) if np.ndim(x) else x, axis)
 
     def mean(self, x: Any, axis: Any = None) -> Any:
         return super().mean(np.ascontiguousarray(x) if np.ndim(x) else x, axis)
@@ -319,7 +324,9 @@ def test_part_and_extended() -> None:
 
 
 def test_leaves() -> None:
-    with pytest.raises(GraphError, match="an input is one of data, parameter, fixed, state, number, not 'code'"):
+    with pytest.raises(
+        GraphError, match="an input is one of data, parameter, fixed, state, number, not 'code'"
+    ):
         Input("code", X.array_type)
     assert Size("2*B").bind({"B": 4}) == Constant(8.0)
     assert Multiply()(constant(2.0), S).shape == ()

@@ -19,9 +19,15 @@ from backpass.ir import Graph, Node, parse_type
 from backpass.ir.text import Section, ascii_name, latex_name, sections
 from backpass.ir.wire import FORMAT, from_json, to_json
 from backpass.ops import (
+    ArgMax,
     Broadcast,
+    Cast,
+    Concatenate,
     Constant,
+    CumSum,
+    Equal,
     Gate,
+    Greater,
     Identity,
     Mean,
     Negate,
@@ -29,10 +35,12 @@ from backpass.ops import (
     Reshape,
     Scan,
     Sigmoid,
+    Stack,
     Subtract,
     Sum,
     Tanh,
     Transpose,
+    Where,
     constant,
     data,
     filled,
@@ -49,9 +57,9 @@ def assert_executes(
     graph: Graph, feeds: dict[str, Any], styles: tuple[Any, ...] = ("python", "ascii")
 ) -> None:
     """The printed program, executed, is the reference bit for bit, in f64 and in f32."""
-    for dtype, kind in (("f64", np.float64), ("f32", np.float32)):
+    for dtype in ("f64", "f32"):
         program = retyped(graph, dtype)
-        typed = {name: np.asarray(feeds[name], kind) for name in program.inputs}
+        typed = {name: np.asarray(feeds[name], t.numpy_dtype) for name, t in program.input_types.items()}
         wanted = Reference().compile(program)(typed)
         for style in styles:
             assert same_bits(wanted, run_text(program, typed, style)) is None
@@ -75,8 +83,20 @@ def test_textbook_program_executes(name: str) -> None:
 # ---- random programs
 
 
+@settings(max_examples=60)
 @given(programs())
 def test_executed_text_equals_the_reference_bit_for_bit(program: Program) -> None:
+    step_executes(program)
+
+
+@pytest.mark.slow
+@settings(max_examples=500)
+@given(programs())
+def test_executed_text_of_many_programs_equals_the_reference_bit_for_bit(program: Program) -> None:
+    step_executes(program)
+
+
+def step_executes(program: Program) -> None:
     names = [n for n in program.wrt if n in program.graph.inputs]
     step = backward(program.graph, "C", names)
     for graph in (step, simplify(step, fold=True)):
@@ -123,6 +143,20 @@ S = data("s", "f64[]")
 V = data("v", "f64[B]")
 
 AWKWARD: dict[str, Node] = {
+    "the square of minus": Negate()(X) ** 2,
+    "minus the square": Negate()(X**2),
+    "a power of a power": (Y**3) ** -1.5,
+    "a power of a sum": (X + Y) ** 3,
+    "two numbers to choose from": Where()(X > 0, filled(2.0, X.array_type), 0.1),
+    "a choice by broadcasts": Where()(Broadcast(("B", 3), (0,))(V > 0.5), 0.1, Broadcast(("B", 3), ())(S)),
+    "a comparison of numbers": Cast("f64")(Greater()(constant(0.1), constant(0.2))) * S,
+    "a comparison of a comparison": Equal()(Cast("f64")(X > Y), Cast("f64")(Y > X)),
+    "a slice of a sum": (X + Y)[:, 1:3],
+    "rows of a sum, backwards": CumSum(0, reverse=True)(X + Y),
+    "one array, joined": Concatenate(1)(X),
+    "a sum of numbers in one array": Stack(0)(constant(0.1), constant(0.2)),
+    "a gathered sum": (X + Y)[ArgMax(0)(X[:, 0] * 0.0)],
+    "integers": ArgMax(1)(X) * 2 + 1_000_000,
     "-0.0": X * -0.0,
     "infinite": X + constant(float("-inf")),
     "nan": X * constant(float("nan")),

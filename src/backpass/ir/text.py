@@ -223,6 +223,8 @@ class _Printer:
             binding = 0 if depth else op.precedence + (not first or op.precedence in _NOT_LEFT)
             if op.precedence in _PREFIX_OR_POSTFIX and not depth:
                 binding = op.precedence
+            if template[match.end() : match.end() + 1] in ("[", "."):
+                binding = max(binding, Precedence.POSTFIX)
             written += before + operands(int(match[1]), binding)
             last = match.end()
         return written + template[last:], op.precedence
