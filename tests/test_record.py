@@ -16,13 +16,17 @@ from safetensors.numpy import load_file, save_file
 import backpass as bp
 from backpass.errors import BackpassError, RecordError, ReplayMismatch, StorageError, UsageError
 from backpass.exec.choose import executor_named
+from backpass.nn import Apply, BatchNorm, Dropout
+from backpass.training.optimisers import SGD, Adam, AdamW, RMSprop
+from backpass.training.schedules import Cosine, OnPlateau, WarmUp
+from backpass.training.stopping import EarlyStopping
 
 
 def train(executor: str = "compiled", momentum: float = 0.9, **options: object) -> bp.Run:
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
-    net = bp.Network([bp.Dense(8, "sigmoid"), bp.Dense(3, "softmax")])
+    net = options.pop("network", bp.Network([bp.Dense(8, "sigmoid"), bp.Dense(3, "softmax")]))
     settings = {"batch": 7, "epochs": 20, "executor": executor, "optimizer": bp.SGD(0.2, momentum)}
     return bp.train(net, (X, y), **{**settings, **options})
 
@@ -59,6 +63,112 @@ def test_any_step_in_any_order_is_the_runs_own(executor: str) -> None:
         for name, array in visit.after.items():
             assert array.tobytes() == states[step][name].tobytes()
     assert run.verify() == run.steps
+
+
+def _layers() -> list:
+    return [bp.Dense(8, "tanh"), Dropout(0.3), BatchNorm(), bp.Dense(3, "softmax")]
+
+
+EVERYTHING = {
+    "adam": {"optimizer": Adam(0.02)},
+    "adamw, clipped, warmed up": {"optimizer": AdamW(WarmUp(Cosine(0.02), steps=30), clip_norm=0.5)},
+    "rmsprop, clipped": {"optimizer": RMSprop(0.01, clip=0.01, decay=0.1)},
+    "nesterov, penalties": {"optimizer": SGD(0.1, 0.9, nesterov=True), "l1": 1e-4, "l2": 1e-3},
+    "dropout and batch normalisation": {"layers": _layers, "optimizer": SGD(0.1)},
+    "all at once": {
+        "layers": _layers,
+        "optimizer": Adam(OnPlateau(0.05, patience=2), clip_norm=1.0, decay=0.01),
+        "validation": 0.2,
+        "stop": EarlyStopping(patience=7),
+        "class_weight": "balanced",
+        "l2": 1e-3,
+    },
+}
+
+
+def _cases() -> list:
+    """All of them; the slow ones are those whose kernels take long to compile."""
+    quick = [(case, "reference") for case in EVERYTHING] + [("adamw, clipped, warmed up", "compiled")]
+    slow = [(case, "compiled") for case in EVERYTHING]
+    return quick + [pytest.param(*c, marks=pytest.mark.slow) for c in slow if c not in quick]
+
+
+@pytest.mark.parametrize(("case", "executor"), _cases())
+def test_whatever_a_run_uses_it_is_replayed_bit_for_bit(case: str, executor: str, tmp_path: Path) -> None:
+    options = dict(EVERYTHING[case])
+    if "layers" in options:
+        options["network"] = bp.Network(options.pop("layers")())
+    run = train(executor, **options)
+    assert run.settings.executor == executor, run.settings.executor_why
+    assert np.isfinite(run.costs).all()
+    marks = run.record.checkpoints
+    one = executor_named(executor).compile_loop(
+        run.graph, run.rows.arrays | run.record.row_data, run.settings.batch
+    )
+    run.record.load(one, marks[0])  # an independent run that stops at each step
+    states = [run.record.state(one)]
+    for s in range(run.steps):
+        chunk = one.run(*run.record.batches.span(s, s + 1), run.record.numbers(s, s + 1))
+        assert chunk.watched[0] == run.costs[s]
+        states.append(run.record.state(one))
+    run.save(tmp_path / "a")
+    for visited in (run, bp.load(tmp_path / "a")):
+        for step in (1, 30, run.steps, 12):
+            visit = visited.at(step)
+            assert visit["C"] == pytest.approx(run.costs[step - 1], rel=1e-4)
+            for name in run.record.carried:
+                assert visit.before[name].tobytes() == states[step - 1][name].tobytes()
+                assert visit.after[name].tobytes() == states[step][name].tobytes()
+        assert visited.verify() == run.steps
+        assert visited.predict_raw(np.ones((2, 6))).tobytes() == run.predict_raw(np.ones((2, 6))).tobytes()
+
+
+def test_a_best_state_that_is_torn_is_said(tmp_path: Path) -> None:
+    run = train("reference", **_stopping())
+    run.save(tmp_path / "a")
+    best = run.record.outcome.best_step
+    assert 0 < best < run.steps
+    (tmp_path / "a" / "checkpoints" / f"{best:09d}.safetensors").write_bytes(b"torn")
+    loaded = bp.load(tmp_path / "a")
+    assert f"the best state, after step {best}, is torn" in loaded.record.outcome.notes[-1]
+    assert loaded.weights["W1"].tobytes() == run.record.last()["W1"].tobytes()
+
+
+def _stopping() -> dict:
+    return {"validation": 0.3, "stop": EarlyStopping(patience=3), "optimizer": SGD(2.0), "epochs": 40}
+
+
+def test_whenever_the_process_ends_the_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each single change of the disk, what is there loads and verifies."""
+    true, seen = os.replace, []
+
+    def check(*given: object) -> None:
+        true(*given)
+        if (tmp_path / "a" / "checkpoints" / "000000000.safetensors").exists():
+            copy = shutil.copytree(tmp_path / "a", tmp_path / f"copy{len(seen)}")
+            monkeypatch.setattr(os, "replace", true)
+            loaded = bp.load(copy)
+            assert loaded.verify() == loaded.steps
+            seen.append((loaded.steps, loaded.record.outcome.best_step, loaded.status))
+            assert loaded.record.outcome.notes == []
+            shutil.rmtree(copy)
+            monkeypatch.setattr(os, "replace", check)
+
+    monkeypatch.setattr(os, "replace", check)
+    run = train("reference", out=tmp_path / "a", **{**_stopping(), "optimizer": SGD(0.1), "epochs": 8})
+    assert len({best for _, best, _ in seen}) > 3  # better states came and went meanwhile
+    assert seen[-1] == (run.steps, run.record.outcome.best_step, run.status)
+    assert seen == sorted(seen, key=lambda found: found[0])
+
+
+def test_a_network_with_a_function_of_its_own_is_loaded(tmp_path: Path) -> None:
+    net = bp.Network([bp.Dense(4, "tanh"), Apply(lambda a: a * a), bp.Dense(3, "softmax")])
+    run = train("reference", network=net, epochs=2)
+    run.save(tmp_path / "a")
+    loaded = bp.load(tmp_path / "a")
+    assert loaded.verify() == run.steps
+    assert loaded.predict(np.ones((2, 6))).tolist() == run.predict(np.ones((2, 6))).tolist()
+    assert loaded.at(3).why("W1[0,1]").balanced
 
 
 def test_a_visit_has_every_named_value_and_the_right_rows() -> None:
@@ -225,7 +335,13 @@ def test_a_newer_run(folder: Path) -> None:
         bp.load(folder)
 
 
-@pytest.mark.parametrize("name", ["run.json", "graph.json"])
+def test_an_older_run(folder: Path) -> None:
+    _edit(folder / "run.json", lambda d: d.update(format=1, version="0.1.0"))
+    with pytest.raises(RecordError, match=r"written by backpass 0\.1\.0 in format 1.*Install that version"):
+        bp.load(folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "graph.json", "predict.json"])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
 def test_torn_text(folder: Path, name: str, keep: float) -> None:
     raw = (folder / name).read_bytes()

@@ -191,15 +191,12 @@ class RunFolder:
 
     # ---- reading
 
-    def read(self) -> tuple[RunFile, Graph]:
-        """The settings, the outcome and the program."""
+    def read(self) -> tuple[RunFile, Graph, Graph]:
+        """The settings and the outcome, the program of a step, and that of prediction."""
         if not self.path.is_dir():
             raise RecordError(f"there is no run folder {self.path}")
-        return decode(self._bytes(_RUN), str(self.path / _RUN)), self._program(_GRAPH)
-
-    def read_predict(self) -> Graph | None:
-        """The program of prediction; None in a run of format 1."""
-        return self._program(_PREDICT) if (self.path / _PREDICT).exists() else None
+        file = decode(self._bytes(_RUN), str(self.path / _RUN))
+        return file, self._program(_GRAPH), self._program(_PREDICT)
 
     def _program(self, name: str) -> Graph:
         try:

@@ -35,14 +35,13 @@ class Record:
         The program of one step.
     batches : Batches
         Which rows each step used.
+    predict_graph : Graph
+        The program of prediction: its outputs are the prediction, first, and the loss of each example.
     checkpoints : dict of int to dict of str to array
         The carried values after so many completed steps; 0 is the start.
     costs : list of ndarray of float64
         The cost of each step, in blocks.
     outcome : Outcome
-    predict : Graph, optional
-        The program of prediction, see `predict_graph`: its outputs are the prediction, first, and the loss of
-        each example.
     fixed : dict of str to array
         Inputs of the step that never change in the run: weights that are not trained.
     row_data : dict of str to array
@@ -52,10 +51,10 @@ class Record:
     settings: Settings
     step: Graph
     batches: Batches
+    predict_graph: Graph
     checkpoints: dict[int, dict[str, Array]] = field(default_factory=dict)
     costs: list[NDArray[np.float64]] = field(default_factory=list)
     outcome: Outcome = field(default_factory=Outcome)
-    predict: Graph | None = None
     fixed: dict[str, Array] = field(default_factory=dict)
     row_data: dict[str, Array] = field(default_factory=dict)
 
@@ -66,12 +65,6 @@ class Record:
     @cached_property
     def optimiser(self) -> Optimiser:
         return Optimiser.from_description(self.settings.optimiser)
-
-    @cached_property
-    def predict_graph(self) -> Graph:
-        if self.predict is not None:
-            return self.predict
-        return self.step.part([f"a{len(self.settings.layers)}", "loss"])  # as in runs of format 1
 
     @property
     def prediction(self) -> str:

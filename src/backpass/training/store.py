@@ -83,14 +83,14 @@ def read_record(folder: RunFolder) -> Record:
     RecordError
         The folder is not there, torn, newer than this version, or not a run.
     """
-    file, step = folder.read()
+    file, step, predict = folder.read()
     settings, outcome = file.settings, file.outcome
     record = Record(
         settings,
         step,
         _batches(settings, folder),
+        predict,
         outcome=outcome,
-        predict=folder.read_predict(),
         fixed=_kept(folder, "fixed", {n: x.array_type for n, x in step.inputs_of_kind("fixed").items()}),
         row_data=_kept(folder, "row_data", _row_types(settings)),
     )
