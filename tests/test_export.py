@@ -1,6 +1,10 @@
 """Exported networks: they predict without backpass what they predict with it."""
 
+import csv
+import dataclasses
+import datetime
 import json
+import random
 import subprocess
 import sys
 from functools import lru_cache, partial
@@ -13,7 +17,7 @@ from sklearn.datasets import load_digits
 import backpass as bp
 from backpass import functions as F
 from backpass import ops
-from backpass.data import from_arrays
+from backpass.data import from_arrays, load_rows
 from backpass.errors import StorageError, UsageError
 from backpass.export import export
 from backpass.nn import ACTIVATIONS
@@ -232,6 +236,104 @@ def test_what_pytorch_cannot_say_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the program calls pad, for which PyTorch's export has no form"):
         export(run, "torch", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# ----------------------------------------------------------------------------------------------------- tables
+
+
+def write_table(path: Path, rows: int, seed: int, *, sep: str = ",", strange: bool = False) -> None:
+    """People with holes, words in blanks, two kinds of dates, a skewed number, yes and no."""
+    rng = random.Random(seed)
+    with open(path, "w", newline="") as file:
+        table = csv.writer(file, delimiter=sep)
+        table.writerow(["age", "income", "job", "member", "joined", "seen", "town", "group", "price"])
+        for i in range(rows):
+            day = datetime.datetime(2019, 1, 1) + datetime.timedelta(seconds=rng.randrange(900 * 86400))
+            age, income = rng.randrange(18, 80), round(rng.lognormvariate(8, 1.4), 2)
+            job = "pilot" if strange and not i % 7 else rng.choice(["cook", "smith", "clerk", " baker "])
+            member = "" if strange and i == 3 else rng.choice(["true", "False"])
+            cells = [age if i % 9 else "NA", income, job if i % 11 else "", member]
+            cells += [day.isoformat(" "), day.strftime("%d.%m.%Y"), rng.choice(["a1", "1"])]
+            table.writerow([*cells, "abc"[i % 3], 3 * age + income / 100 + 40 * (member == "true")])
+
+
+@lru_cache
+def trained_on_a_table(folder: Path, target: str, dtype: str) -> bp.Run:
+    write_table(folder / "people.csv", 200, 0)
+    net = None if target != "group" else bp.Network([bp.Dense(5, "tanh"), bp.Dense(3, "softmax")])
+    return bp.train(net, folder / "people.csv", target=target, epochs=2, dtype=dtype, executor="reference")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@pytest.mark.filterwarnings("ignore:column")
+@pytest.mark.parametrize("format", ["numpy", "torch"])
+@pytest.mark.parametrize(("target", "dtype"), [("price", "f32"), ("price", "f64"), ("group", "f32")])
+def test_tables_are_prepared_as_in_the_run(
+    target: str, dtype: str, format: str, tables: Path, tmp_path
+) -> None:
+    if format == "torch":
+        pytest.importorskip("torch")
+    run = trained_on_a_table(tables, target, dtype)
+    write_table(tmp_path / "new.csv", 30, 1, strange=True)
+    write_table(tmp_path / "semicolon.csv", 30, 1, sep=";", strange=True)
+    raw, answers = (f(load_rows(tmp_path / "new.csv")) for f in (run.predict_raw, run.predict))
+    script = "predict" if format == "numpy" else "model"
+    assert f"{script}.py" in [p.name for p in export(run, format, tmp_path)]
+    code = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+import {script} as script, numpy as np
+for name in ("new", "semicolon"):
+    columns = script.read(sys.argv[1] + f"/{{name}}.csv")
+    np.savez(sys.argv[1] + f"/{{name}}.npz", raw=script.predict_raw(columns), answers=script.predict(columns))
+"""
+    blocked = ALONE.partition("sys.path.insert")[0] if format == "numpy" else ""
+    shown = python("-c", blocked + code, tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "column 'job': 4 words that training did not have, such as 'pilot'" in shown.stderr
+    assert "column 'member': 1 holes" in shown.stderr
+    for name in ("new", "semicolon"):
+        found = np.load(tmp_path / f"{name}.npz")
+        if format == "numpy":
+            np.testing.assert_array_equal(found["raw"], raw)
+            np.testing.assert_array_equal(found["answers"], answers)
+        else:
+            np.testing.assert_allclose(found["raw"], raw, rtol=0, atol=1e-5 if dtype == "f32" else 1e-12)
+
+
+def test_rows_of_a_table_that_cannot_be_used_are_named(tables: Path, tmp_path: Path) -> None:
+    export(trained_on_a_table(tables, "price", "f32"), "numpy", tmp_path)
+    good = (tables / "people.csv").read_text().split("\n")[:3]
+    for text, said in (
+        (good[0].replace("age,", "years,") + "\n" + good[1], "there is no column age"),
+        ("\n".join([*good[:2], "old" + good[2][good[2].index(",") :]]), "column 'age', row 1"),
+        ("\n".join([*good[:2], good[2] + ",9"]), "line 3 has 10 values, and there are 9 columns"),
+        (
+            "\n".join([good[0], good[1].replace("2020-", "x").replace("2019-", "x").replace("2021-", "x")]),
+            "date",
+        ),
+    ):
+        (tmp_path / "rows.csv").write_text(text + "\n")
+        shown = python(tmp_path / "predict.py", tmp_path / "rows.csv")
+        assert shown.returncode == 3
+        assert said in shown.stderr
+        assert "Traceback" not in shown.stderr
+
+
+def test_columns_of_an_array_that_were_standardised(tmp_path: Path) -> None:
+    X = np.random.default_rng(3).normal(50, 20, (30, 3))
+    data = dataclasses.replace(from_arrays(X, X @ [1.0, 2.0, 3.0]), prepare="auto")
+    run = bp.train(bp.Network([bp.Dense(1)]), data, epochs=1, executor="reference")
+    assert run.preparation.kind == "standardise"
+    export(run, "numpy", tmp_path)
+    np.save(tmp_path / "rows.npy", X)
+    assert python("-c", ALONE, tmp_path).returncode == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "raw.npy"), run.predict_raw(X))
+    np.testing.assert_array_equal(np.load(tmp_path / "answers.npy"), run.predict(X))
 
 
 # --------------------------------------------------------------------------------------------------- refusals

@@ -29,12 +29,15 @@ class Contents:
     weights : dict of str to array
         A value for every input of the program but ``x``, in the order of the program.
     dtype : {"f32", "f64"}
+    preparation : dict
+        How raw rows become x, as `Preparation.describe` gives it.
     """
 
     graph: Graph
     output: str
     weights: Mapping[str, Array]
     dtype: str
+    preparation: Mapping[str, Any]
     run: Run
 
     @property
@@ -65,7 +68,7 @@ def contents(run: Run) -> Contents:
             "cannot be exported"
         )
     weights = {name: np.ascontiguousarray(kept[name]) for name in needed}
-    return Contents(graph, output, weights, run.settings.dtype, run)
+    return Contents(graph, output, weights, run.settings.dtype, run.settings.data.preparation, run)
 
 
 def header(lines: list[str]) -> str:

@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 
 from backpass.export.contents import Contents, header
-from backpass.export.shared import STANDARD, constants, shared, usage
+from backpass.export.shared import STANDARD, beside, constants, shared, usage
 from backpass.version import __version__
 
 
@@ -16,7 +16,7 @@ def files(found: Contents) -> dict[str, bytes]:
     """``predict.py`` and ``weights.npz``; the script gives the bits of `Run.predict_raw`."""
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, **found.weights)
-    return {"predict.py": script(found).encode(), "weights.npz": arrays.getvalue()}
+    return {"predict.py": script(found).encode(), "weights.npz": arrays.getvalue(), **beside(found)}
 
 
 def script(found: Contents) -> str:
@@ -26,10 +26,10 @@ def script(found: Contents) -> str:
             found.summary,
             f"Written by backpass {__version__}. Needs NumPy and, beside this file, weights.npz.",
             "",
-            *usage("predict"),
+            *usage(found, "predict"),
         ]
     )
-    parts = [constants(found), "\n", forward(found), "\n", _NETWORK, "\n", shared()]
+    parts = [constants(found), "\n", forward(found), "\n", _NETWORK, "\n", shared(found)]
     return "\n".join([about, "", *STANDARD, "", *parts])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.export.contents import Contents, header
-from backpass.export.shared import STANDARD, constants, shared, usage
+from backpass.export.shared import STANDARD, beside, constants, shared, usage
 from backpass.version import __version__
 
 #: Functions of a printed program, and what PyTorch has for them. {0} is all arguments, {a} the first.
@@ -95,14 +95,14 @@ def files(found: Contents) -> dict[str, bytes]:
             f"Written by backpass {__version__}. Needs PyTorch, safetensors and, beside this file,",
             "weights.safetensors; not backpass.",
             "",
-            *usage("model"),
+            *usage(found, "model"),
             "For more training: model.load() gives the module.",
         ]
     )
     imports = [*STANDARD, "import torch", "from torch import nn"]
-    parts = [constants(found), "\n", module.source(), "\n", _NETWORK, "\n", shared()]
+    parts = [constants(found), "\n", module.source(), "\n", _NETWORK, "\n", shared(found)]
     text = "\n".join([about, "", *imports, "", *parts])
-    return {"model.py": text.encode(), "weights.safetensors": save(module.state)}
+    return {"model.py": text.encode(), "weights.safetensors": save(module.state), **beside(found)}
 
 
 _NETWORK = '''\
