@@ -467,6 +467,8 @@ def test_sparse_stays_sparse() -> None:
     # one place twice: what counts is the sum
     twice = scipy.sparse.coo_array(([1.0, 2.0], ([0, 0], [1, 1])), shape=(2, 2))
     assert from_arrays(twice, [0, 1]).inputs().tolist() == [[0, 3], [0, 0]]
+    also = scipy.sparse.csr_array(([1.0, 2.0], [1, 1], [0, 2, 2]), shape=(2, 2))
+    assert from_arrays(also, [0, 1]).fingerprint() == from_arrays(twice, [0, 1]).fingerprint()
 
 
 def test_sparse_over_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
