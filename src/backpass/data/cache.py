@@ -1,7 +1,7 @@
 """The folder in which large tables lie as they were read and prepared, so that the next run need not again.
 
-An entry is a folder with a ``made.json`` in it, written last: without that it is not used. Its name is the hash of
-all that it depends on (path, size and time of the file, settings, version), so an entry is right or absent.
+An entry is a folder with a ``made.json`` in it, written last: without that it is not used. Its name is the
+hash of all that it depends on (path, size and time of the file, settings, version): it is right or absent.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def found(key: str) -> tuple[Path, dict[str, Any]] | None:
 def making(key: str, source: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Make an entry: fill the folder and the facts; it takes its name when the block ends well.
 
-    Entries of the same source that no longer hold, those of `KEPT_DAYS` without use, and what a killed process
-    left are removed first.
+    Entries of the same source that no longer hold, those of `KEPT_DAYS` without use, and what a killed
+    process left are removed first.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backpass.data.sniff import HOLES, is_hole, is_number, not_text, nul
+from backpass.data.sniff import HOLES, is_hole, is_number, not_text
 from backpass.data.table import Array, Kind, warn_rounded
 from backpass.errors import DataError, StorageError, UsageError
 
@@ -38,9 +38,11 @@ _MARKED = np.datetime64(_MARK)
 _LEAST, _A_THREAD = 128 * 2**20, 128 * 2**20
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?", re.ASCII)
-_MOST_ARE_NUMBERS = 0.9
+_MOST = 0.9
 
-_ADVICE_WORDS = "  Correct it, name it as a hole (holes=[..., {0!r}]), or read the column as words: kinds={{{1!r}: 'text'}}."
+_ADVICE_WORDS = (
+    "  Correct it, name it as a hole (holes=[{0!r}]), or read the column as words: kinds={{{1!r}: 'text'}}."
+)
 
 
 @dataclass
@@ -130,14 +132,15 @@ def guess(cells: Sequence[str | None], holes: Sequence[str] = HOLES) -> Reading:
     if not full:
         return "number", ""
     numbers = sum(is_number(cell) or _THOUSANDS.fullmatch(cell) is not None for cell in full)
-    if numbers >= _MOST_ARE_NUMBERS * len(full):
+    if numbers >= _MOST * len(full):
         return "number", ""
     if all(cell.lower() in ("true", "false") for cell in full):
         return "bool", ""
-    if all(_ISO.fullmatch(cell) for cell in full):
+    if sum(_ISO.fullmatch(cell) is not None for cell in full) >= _MOST * len(full):
         return "date", "iso"
+    some = full[:2000]
     for form in DATE_FORMS:
-        if len(full[0]) <= 24 and full[0][:1].isalnum() and all(_fits(cell, form) for cell in full[:2000]):
+        if _fits(some[0], form) and sum(_fits(c, form) for c in some) >= _MOST * len(some):
             return "date", form
     return "text", ""
 
@@ -188,9 +191,9 @@ def finished(values: Any, reading: Reading, holes: Sequence[str]) -> Array:
     if kind == "number":
         return np.ma.filled(values, np.nan).astype(np.float64, copy=False)
     if kind == "date":
-        return np.ma.filled(values.astype("datetime64[us]", copy=False), np.datetime64("NaT"))  # type: ignore[no-any-return]
+        return np.ma.filled(values.astype("datetime64[us]", copy=False), np.datetime64("NaT"))
     if kind == "bool":
-        return np.ma.filled(values, 2)  # type: ignore[no-any-return]
+        return np.ma.filled(values, 2)
     column: Array = np.ma.filled(values.astype(object, copy=False), None)
     known = _Words(holes)
     column[:] = [known[word] for word in column]
@@ -254,8 +257,8 @@ def _extent(values: Array) -> float:
 
 def check_whole(values: Array, name: str) -> None:
     """Warn where whole numbers are too long for float64."""
-    if _extent(values) > 2.0**53:
-        large = values[np.abs(values) > 2.0**53]
+    if _extent(values) >= 2.0**53:
+        large = values[np.abs(values) >= 2.0**53]
         if (large < 1e20).all() and (values[np.isfinite(values)] % 1 == 0).all():
             warn_rounded(name)
 
@@ -272,15 +275,18 @@ def settle(con: Any, relation: Relation, at: int, reading: Reading, bad: int, fu
         A column of numbers with a few words in it, or with infinities, or with commas.
     """
     name, kind = relation.names[at], reading[0]
-    found = con.execute(f"select {relation.words(at)} from {relation.sql} limit 1 offset {row}").fetchone()[0]
+    found = con.execute(f"select {relation.words(at)} from {relation.sql} limit 1 offset {row}").fetchall()[
+        0
+    ][0]
     word = "" if found is None else str(found).strip()
     where = f"{relation.path}{_line(relation, row)}: column {name!r}, row {row} (counted from 0),"
     if kind == "date":
         other = reading[1].translate(str.maketrans("dm", "md"))  # day and month the other way round
-        if other in DATE_FORMS and other != reading[1] and _fits(word, other):
+        later = DATE_FORMS[DATE_FORMS.index(reading[1]) + 1 :] if reading[1] in DATE_FORMS else ()
+        if other in later and _fits(word, other):
             return "date", other
-    if kind != "number" or full - bad < _MOST_ARE_NUMBERS * full:
-        if kind == "date" and full - bad >= _MOST_ARE_NUMBERS * full:
+    if kind != "number" or full - bad < _MOST * full:
+        if kind == "date" and full - bad >= _MOST * full:
             raise DataError(
                 f"{where} is {word[:60]!r}, and other cells of the column are dates.\n"
                 + _ADVICE_WORDS.format(word[:60], name)
@@ -355,10 +361,10 @@ def explained(relation: Relation, encoding: str = "utf-8") -> Iterator[None]:
             cause = (
                 "A cell with the separator in it must be quoted."
                 if more
-                else "Is the line cut, or are trailing separators missing? A hole is written as an empty cell."
+                else "Is the line cut, or do separators lack at its end? A hole is written as an empty cell."
             )
             raise DataError(f"{at}: expected {counts[1]} values, got {counts[2]}.{text}\n  {cause}") from None
-        if "unterminated quote" in said or "quote" in said and "should be followed" in said:
+        if "unterminated quote" in said or ("quote" in said and "should be followed" in said):
             raise DataError(
                 f'{at}: a quote (") is opened and not closed.{text}\n'
                 '  Close it; a quote inside a quoted cell is written twice ("").'
@@ -415,4 +421,12 @@ def check_words(values: Array, name: str, path: Path) -> None:
     for word in set(values):
         if word is not None and "\0" in word:
             row = next(i for i, v in enumerate(values) if v == word)
-            raise DataError(f"column {name!r}, row {row} (counted from 0): {nul(path, row + 1)}")
+            raise nul_in(name, row, path)
+
+
+def nul_in(name: str, row: int, path: Path) -> DataError:
+    """The error for a NUL character in a cell."""
+    return DataError(
+        f"{path}: column {name!r}, row {row} (counted from 0) holds a NUL character: damaged, or no "
+        "text.\n  Write it again as text, or give encoding= if it is UTF-16."
+    )

@@ -114,7 +114,7 @@ def sniff(
     if not text.strip():
         raise DataError(f"{path} holds nothing but blank lines. Was its writing cut short?")
     # A quoted cell may hold line ends of its own, so only the kinds of line end in the head are counted.
-    mixed = len({m for m in re.findall(r"\r\n|\n|\r", text)}) > 1
+    mixed = len(set(re.findall(r"\r\n|\n|\r", text))) > 1
     if sep is None:
         sep = _separator(text, path)
     elif sep in ("\\t", "tab"):

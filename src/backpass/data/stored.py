@@ -52,6 +52,7 @@ class StoredTable(Table):
         self._readings, self._places, self._rows, self._holes = readings, places, rows, tuple(holes)
         self.kinds = {name: readings[name][0] for name in places}
         self._con: Any = None
+        self._pid = 0
 
     @property
     def in_memory(self) -> bool:
@@ -163,7 +164,7 @@ def store(
 def _written(
     con: Any, relation: Relation, readings: dict[str, Reading], work: Path
 ) -> tuple[int, dict[str, Reading]]:
-    """Write the columns in one scan, count what does not fit, and write again if a column is of another kind."""
+    """Write the columns in one scan, count what does not fit; again if a column is of another kind."""
     con.execute(f"attach {scan.quoted(str(work / _FILE))} as kept")
     while True:
         parts = [
@@ -181,19 +182,16 @@ def _written(
         for at, name in enumerate(relation.names):
             kind = readings[name][0]
             if kind == "text":
-                bad = con.execute(f"select count(*) from kept.held where contains(c{at}, chr(0))").fetchone()[
-                    0
-                ]
-                if bad:
-                    scan.check_words(con.execute(f"select c{at} from kept.held where contains(c{at}, chr(0)) limit 1")
-                                     .fetchnumpy()[f"c{at}"], name, relation.path)  # fmt: skip
+                query = f"select min(rowid) from kept.held where contains(c{at}, chr(0))"
+                if (row := con.execute(query).fetchall()[0][0]) is not None:
+                    raise scan.nul_in(name, row, relation.path)
                 continue
             test = tests[kind].format(at)
             whole = {"number": f"not isnan(c{at})", "date": f"c{at} is not null", "bool": f"c{at} <> 2"}[kind]
             bad, full, row, holes = con.execute(
                 f"select count(*) filter ({test}), count(*) filter ({whole}), min(rowid) filter ({test}), "
                 f"count(*) filter (not ({whole})) from kept.held"
-            ).fetchone()
+            ).fetchall()[0]
             if bad:
                 readings[name] = scan.settle(con, relation, at, readings[name], bad, full, row)
                 changed = True
@@ -202,6 +200,6 @@ def _written(
                 changed = True
         if not changed:
             break
-    count = con.execute("select count(*) from kept.held").fetchone()[0]
+    count = con.execute("select count(*) from kept.held").fetchall()[0][0]
     con.execute("detach kept")
     return int(count), readings

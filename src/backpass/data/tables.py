@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -124,12 +123,6 @@ def read_table(
     return table
 
 
-def file_digest(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
-    with open_file(path) as (file, _):
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _fetch(con: Any, relation: Relation, readings: dict[str, Reading], notes: tuple[str, ...]) -> Table:
     """All columns in one scan; those that turn out to be of another kind once more."""
     columns: dict[str, Array] = {}
@@ -197,7 +190,7 @@ def _holes_seen(sample: list[list[str]], holes: tuple[str, ...]) -> tuple[str, .
 
 
 def _unpacked(path: Path, size: int) -> int:
-    """The unpacked size of a gzip file: what its end says (modulo 4 GiB), or a usual ratio if that is more."""
+    """The unpacked size of a gzip file: what its end says (modulo 4 GiB), or a usual ratio if more."""
     with open(path, "rb") as file:
         file.seek(-4, os.SEEK_END)
         said = int.from_bytes(file.read(4), "little")
@@ -241,7 +234,7 @@ def _parquet(
         schema = con.execute(
             f"select name, num_children from parquet_schema({scan.literal_path(path)})"
         ).fetchall()
-        count = con.execute(f"select count(*) from {plain}").fetchone()[0]
+        count = con.execute(f"select count(*) from {plain}").fetchall()[0][0]
     own = [row[0] for row in described]
     if all(not row[1] for row in schema[1:]) and len(schema) - 1 == len(own):
         own = [row[0] for row in schema[1:]]
@@ -252,8 +245,8 @@ def _parquet(
     for at, (name, (_, type_, *_rest)) in enumerate(zip(found, described, strict=True)):
         if "[" in type_ or type_.startswith(("STRUCT", "MAP", "UNION", "LIST")):
             raise DataError(
-                f"{path}: column {name!r} holds nested values ({type_[:60]}), and a table has one value a cell.\n"
-                "  Spread them over columns of their own, or leave the column out of the file."
+                f"{path}: column {name!r} holds nested values ({type_[:60]}), and a table has one value a "
+                "cell.\n  Spread them over columns of their own, or leave the column out of the file."
             )
         if type_.startswith(("BLOB", "INTERVAL", "GEOMETRY", "BIT")):
             raise DataError(f"{path}: column {name!r} holds {type_} values: give numbers, text or dates.")
@@ -294,15 +287,15 @@ def _json_lines(
             nested = ", ".join(
                 f"bool_or(json_type(c{at}) in ('OBJECT', 'ARRAY'))" for at in range(len(found))
             )
-            flags = con.execute(f"select {nested} from {sql}").fetchone()
+            flags = con.execute(f"select {nested} from {sql}").fetchall()[0]
     except DataError:
         _check_lines(path, packed)
         raise
     for at, flag in enumerate(flags):
         if flag:
             raise DataError(
-                f"{path}: column {found[at]!r} holds nested values (a list or an object), and a table has one "
-                "value a cell.\n  Spread them over keys of their own, or leave the key out of the file."
+                f"{path}: column {found[at]!r} holds nested values (a list or an object), and a table has "
+                "one value a cell.\n  Spread them over keys of their own, or leave the key out of the file."
             )
     relation = replace(relation, sql=sql, names=tuple(found), types=("JSON",) * len(found))
     return relation, _guessed(con, relation), 2 * (_unpacked(path, size) if packed else size)
@@ -350,8 +343,8 @@ def _guessed(con: Any, relation: Relation) -> dict[str, Reading]:
             readings[name] = scan.guess([row[texts.index(at)] for row in rows], relation.holes)
             if type_ == "VARCHAR" and readings[name][0] == "number":
                 warnings.warn(
-                    f"column {name!r} of {relation.path.name} holds numbers written as text; they are read as "
-                    f"numbers (kinds={{{name!r}: 'text'}} if they are words).",
+                    f"column {name!r} of {relation.path.name} holds numbers written as text; they are read "
+                    f"as numbers (kinds={{{name!r}: 'text'}} if they are words).",
                     stacklevel=5,
                 )
         else:
