@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from backpass.data import Dataset, from_arrays
-from backpass.data import load as load_data
+from backpass import defaults
+from backpass.data import Dataset, as_dataset, as_part
+from backpass.data.preparation import Preparation
 from backpass.data.split import Order
 from backpass.errors import UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
-from backpass.nn import Dense, Network, default_loss, loss_named
+from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
 from backpass.run import Run
 from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
 from backpass.training.loop import Callbacks, Progress, train_steps
-from backpass.training.optimisers import SGD, Optimiser
+from backpass.training.optimisers import Adam, Optimiser
 from backpass.training.record import Record, checkpoint_spacing
-from backpass.training.rows import Rows, entered, parts_of
+from backpass.training.rows import Entry, enter
 from backpass.training.schedules import check, check_count
-from backpass.training.settings import DataSettings, Machine, Settings
+from backpass.training.settings import Machine, Settings
 from backpass.training.step import predict_graph, step_graph
 from backpass.training.stopping import EarlyStopping
 from backpass.training.store import Writer
 from backpass.training.weights import ClassWeight, row_weights, started_from
 
-Held = float | tuple[Any, Any] | None
-Data = tuple[Any, Any] | Dataset | str
+Held = float | Any
 
 
 def train(
-    network: Network,
-    data: Data,
+    network: Network | Callable[[Preparation], Network] | None,
+    data: Any,
     *,
+    target: str | Sequence[str] | None = None,
     loss: Any = None,
     optimizer: Optimiser | None = None,
-    batch: int = 32,
-    epochs: int = 10,
+    batch: int = defaults.BATCH,
+    epochs: int | None = None,
+    rows: int | None = None,
     seed: int = 0,
     validation: Held = None,
     test: Held = None,
@@ -67,22 +68,30 @@ def train(
 
     Parameters
     ----------
-    network : Network
-    data : (X, y), Dataset, or str
-        Arrays, or what `backpass.data.load` takes: a bundled name or a path.
+    network : Network, callable or None
+        A callable makes it from the `Preparation` of the data, which knows how many inputs and outputs there
+        are. None stands for `network_for`: one hidden layer, and the output layer that the target asks for.
+    data : (X, y), data frame, Dataset, or str
+        Arrays enter the network as they are; a frame, a bundled name or a path (see `backpass.data.load`) is
+        prepared: numbers standardised, words encoded, holes filled.
+    target : str or sequence of str, optional
+        The column to predict, or several, of a frame or a table.
     loss : str, Loss or callable, optional
         Such as "cross_entropy" or "squared_error"; by default the one that goes with the last activation.
     optimizer : Optimiser, optional
-        ``SGD(0.1)`` if left out. See `backpass.training.optimisers`.
+        Adam if left out. See `backpass.training.optimisers`.
     batch : int
         Rows of a step; the last batch of an epoch may be shorter.
     epochs : int
-        How often all training rows are used.
+        How often all training rows are used; by default 30 times, and more for so few rows that this would be
+        less than 1,500 steps.
+    rows : int, optional
+        Train on so many of the training rows only.
     seed : int
         Fixes the weights to start from, the parts, and the orders of rows.
-    validation, test : float or (X, y), optional
+    validation, test : float, (X, y), frame or path, optional
         A fraction of the rows to hold out, or rows of their own. Nothing is held out unless asked for; a
-        test part that the data source itself gives is used.
+        part that the data source itself gives is used.
     order : None, "sequential", array or callable
         The order of the training rows in each epoch: drawn anew from the seed, as they come, or given.
         See `backpass.data.epoch_order`.
@@ -131,8 +140,11 @@ def train(
     [0, 1, 1, 0]
     """
     check_count("batch", batch)
-    check_count("epochs", epochs)
-    if not isinstance(network, Network):
+    if epochs is not None:
+        check_count("epochs", epochs)
+    if rows is not None:
+        check_count("rows", rows)
+    if network is not None and not callable(network) and not isinstance(network, Network):
         raise UsageError(
             f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {network!r}"
         )
@@ -147,23 +159,26 @@ def train(
     if time_limit is not None:
         check("time_limit", time_limit, 0.0, open=True)
     called = Callbacks(callbacks)
-    optimizer = optimizer or SGD()
+    optimizer = optimizer or Adam(defaults.LR["adam"])
+    entry = enter(*_held(as_dataset(data, target), validation, test), limit=rows, seed=seed, dtype=dtype)
+    network = _network(network, entry)
+    entry = entry.for_outputs(network.outputs)
     loss = loss or default_loss(network.activation)
-    entry = _entered(network, data, validation, test, seed, dtype)
-    rows, features = entry.rows, entry.rows.arrays["x"].shape[1]
+    taken, features = entry.rows, entry.rows.arrays["x"].shape[1]
+    epochs = epochs or defaults.epochs_for(len(taken.numbers), batch)
     given = row_weights(
         sample_weight,
         class_weight,
-        rows.numbers,
-        entry.all_rows,
-        classes_of(rows.arrays["t"]) if entry.settings.task == "classification" else None,
+        taken.numbers,
+        entry.settings.all_rows,
+        classes_of(taken.arrays["t"]) if entry.settings.task == "classification" else None,
         entry.settings.classes,
         dtype,
     )
     row_data = {} if given is None else {"w": given}
     step = step_graph(network, loss, optimizer, features, dtype, weighted=bool(row_data), l1=l1, l2=l2)
-    batches = Batches(len(rows.numbers), min(batch, len(rows.numbers)), epochs, seed, order)
-    loop, why = compile_loop(step, rows.arrays | row_data, batches.batch, batches.steps, executor)
+    batches = Batches(len(taken.numbers), min(batch, len(taken.numbers)), epochs, seed, order)
+    loop, why = compile_loop(step, taken.arrays | row_data, batches.batch, batches.steps, executor)
     settings = Settings(
         layers=tuple(network.describe()),
         in_features=features,
@@ -187,10 +202,10 @@ def train(
         time_limit=time_limit,
         start="" if start is None else f"{start.path or 'a run'}" if isinstance(start, Run) else "given",
     )
-    record = Record(settings, step, batches, predict=predict_graph(network, loss, features, dtype))
+    record = Record(settings, step, batches, predict_graph(network, loss, features, dtype))
     record.row_data = row_data
     _set_start(record, network.initial(features, seed, dtype), start)
-    run = Run(record, rows)
+    run = Run(record, taken, entry=entry)
     run._loop = loop
     folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
     events = {"stop": stop, "time_limit": time_limit, "callbacks": called}
@@ -219,7 +234,7 @@ def _set_start(
 
 def _go(
     run: Run,
-    held: Mapping[str, tuple[Any, Any] | None],
+    held: Mapping[str, tuple[Any, Any]],
     folder: RunFolder | None,
     begun: Callable[[Run], None] | None,
     progress: Callable[[Progress], None] | None,
@@ -228,7 +243,7 @@ def _go(
     """Run the steps, writing to the folder as they go; whatever ends them, the record is whole."""
     record, rows = run.record, run.rows.arrays
     evaluator = Evaluator(record.predict_graph, record.prediction, record.settings.data.task)
-    validation, writer = held["validation"], None
+    validation, writer = held.get("validation"), None
     if folder is not None:
         writer = Writer(folder, record, run.rows)
         writer.wrote()
@@ -255,78 +270,66 @@ def _go(
         parts = {"train": (rows["x"], rows["t"]), **held}
         if record.outcome.status != "diverged":
             record.outcome.metrics = {
-                name: evaluator.metrics(record.result(), *part)
-                for name, part in parts.items()
-                if part is not None
+                name: evaluator.metrics(record.result(), *part) for name, part in parts.items()
             }
         if writer is not None:
             writer.end()
 
 
-# ---- data
+def network_for(
+    preparation: Preparation,
+    hidden: Sequence[int] = defaults.HIDDEN,
+    activation: str = defaults.ACTIVATION,
+    *,
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    init: str | None = None,
+) -> Network:
+    """Hidden layers of these sizes, and the output layer that the target asks for.
 
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """The data of a run, as they enter the network."""
-
-    rows: Rows
-    held: dict[str, tuple[Any, Any] | None]  #: validation and test rows
-    settings: DataSettings
-    all_rows: int  #: of the data set, held-out ones included
-
-
-def _entered(network: Network, data: Data, validation: Held, test: Held, seed: int, dtype: str) -> _Entry:
-    """Read the data, take them apart, and bring them to numbers."""
-    dataset = _dataset(data)
-    fractions = [h if isinstance(h, (int, float)) and h else 0.0 for h in (validation, test)]
-    train_part, validation_part, test_part = parts_of(dataset, fractions[0], fractions[1], seed)
-    x, t = entered(dataset, dtype, network.outputs)
-    held: dict[str, tuple[Any, Any] | None] = {"validation": None, "test": None}
-    for name, given, part in (("validation", validation, validation_part), ("test", test, test_part)):
-        if isinstance(given, tuple):
-            held[name] = _rows_of_their_own(dataset, given, dtype, network.outputs)
-        elif len(part):
-            held[name] = (x[part], t[part])
-    if test is None and dataset.test is not None:
-        held["test"] = entered(dataset.test, dtype, network.outputs)
-    settings = DataSettings(
-        name=dataset.name,
-        source=dataset.source,
-        fingerprint=dataset.fingerprint(),
-        scale=dataset.scale,
-        task=dataset.task,
-        classes=tuple(c.item() if isinstance(c, np.generic) else c for c in dataset.classes),
-        validation=fractions[0],
-        test=fractions[1],
-        rows=len(train_part),
-        image_shape=dataset.image_shape,
-    )
-    return _Entry(Rows.taken(x, t, train_part), held, settings, len(dataset))
-
-
-def network_for(dataset: Dataset, hidden: list[int], activation: str = "relu") -> Network:
-    """Hidden layers of these sizes, and the output layer that the data's target asks for."""
-    layers = [Dense(units, activation) for units in hidden]
-    if dataset.task == "classification":
-        layers.append(Dense(len(dataset.classes), "softmax"))
-    else:
-        layers.append(Dense(dataset.targets(np.float64).shape[1]))
+    Parameters
+    ----------
+    preparation : Preparation
+        Of the data, as fitted by `train`.
+    hidden : sequence of int
+    activation : str
+        Of the hidden layers.
+    dropout : float
+        The part of each hidden layer's units that is left out at random in a step.
+    batch_norm : bool
+        Normalise each hidden layer's pre-activations over the batch.
+    init : str, optional
+        Where the weights of the hidden layers start; by default it follows from the activation.
+    """
+    layers: list[Any] = []
+    for units in hidden:
+        if batch_norm:
+            layers += [Dense(units, init=init), BatchNorm(), Activation(activation)]
+        else:
+            layers.append(Dense(units, activation, init=init))
+        layers += [Dropout(dropout)] if dropout else []
+    head = {"classification": "softmax", "multilabel": "sigmoid", "regression": "identity"}
+    layers.append(Dense(preparation.outputs, head[preparation.task]))
     return Network(layers)
 
 
-def _dataset(data: Data) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, (str, os.PathLike)):
-        return load_data(data)
-    if isinstance(data, tuple) and len(data) == 2:
-        return from_arrays(*data)
-    raise UsageError(f"data is (X, y), a Dataset or a name or path, got {type(data).__name__}")
+def _network(given: Any, entry: Entry) -> Network:
+    """The network: given, made for the data by a function, or the usual one."""
+    if given is None:
+        return network_for(entry.preparation, entry.dataset.suggests or defaults.HIDDEN)
+    made = given(entry.preparation) if callable(given) and not isinstance(given, Network) else given
+    if not isinstance(made, Network):
+        raise UsageError(f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {made!r}")
+    return made
 
 
-def _rows_of_their_own(dataset: Dataset, given: tuple[Any, Any], dtype: str, outputs: int) -> tuple[Any, Any]:
-    """Rows that were given beside the data, as they enter the network."""
-    other = from_arrays(dataset.X, dataset.y, task=dataset.task, scale=dataset.scale, test=given).test
-    assert other is not None
-    return entered(other, dtype, outputs)
+def _held(dataset: Dataset, validation: Held, test: Held) -> tuple[Dataset, float | None, float | None]:
+    """The data with the parts that were given as rows of their own; and the fractions to hold out."""
+    fractions: list[float | None] = []
+    for role, given in (("validation", validation), ("test", test)):
+        if given is None or isinstance(given, (int, float)):
+            fractions.append(None if given is None else float(given))
+        else:
+            dataset = dataset.with_part(role, as_part(dataset, given, role))
+            fractions.append(None)
+    return dataset, fractions[0], fractions[1]

@@ -8,23 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from backpass.data import Dataset, as_rows, from_arrays, scaled
-from backpass.errors import DataError
+from backpass.data import READING, as_dataset, load_rows
+from backpass.data.preparation import Preparation
+from backpass.errors import UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import Graph
-from backpass.training.evaluate import Evaluator, classes_of
+from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
-from backpass.training.rows import Rows
+from backpass.training.rows import Entry, Pair, Rows, held_again
 from backpass.training.settings import Settings
 from backpass.training.store import Writer, read_record
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
+    from backpass.report import Picture
 
 
 class Run:
@@ -40,9 +42,11 @@ class Run:
         The run folder, where there is one.
     """
 
-    def __init__(self, record: Record, rows: Rows | None, path: Path | None = None) -> None:
+    def __init__(
+        self, record: Record, rows: Rows | None, path: Path | None = None, entry: Entry | None = None
+    ) -> None:
         self.record, self.path = record, path
-        self._rows = rows
+        self._rows, self._entry = rows, entry
         self._loop: Loop | None = None
 
     # ---- what came out
@@ -100,38 +104,112 @@ class Run:
     def _evaluator(self) -> Evaluator:
         return Evaluator(self.record.predict_graph, self.record.prediction, self.settings.data.task)
 
-    def predict_raw(self, X: ArrayLike) -> Array:
-        """The outputs of the network for each row: probabilities, or quantities.
+    @cached_property
+    def preparation(self) -> Preparation:
+        """What raw rows become before they enter the network, and how its outputs become answers."""
+        return Preparation.from_description(self.settings.data.preparation)
+
+    def predict_raw(self, X: Any) -> Array:
+        """The outputs of the network for each row: probabilities, or quantities as they were trained.
 
         Parameters
         ----------
-        X : array-like, shape (n, in_features)
-            Raw values, as the training data had them; they are scaled as the training data were.
+        X : array-like of shape (n, d), data frame, Table, or path
+            Raw rows, as the training data had them; they are prepared as the training rows were. Columns of a
+            frame or a table are found by name.
 
         Returns
         -------
         ndarray, shape (n, outputs)
         """
-        rows, _ = as_rows(X, copy=False)
-        if rows.shape[1] != self.settings.in_features:
-            raise DataError(
-                f"each row has {rows.shape[1]} values, but this network was trained on rows of "
-                f"{self.settings.in_features}"
-            )
+        if isinstance(X, (str, os.PathLike)):
+            X = self.read_rows(X)
         kind = np.float32 if self.settings.dtype == "f32" else np.float64
-        return self._evaluator.predict(self.record.result(), scaled(rows, self.settings.data.scale, kind))
+        return self._evaluator.predict(self.record.result(), self.preparation.inputs(X, kind))
 
-    def predict(self, X: ArrayLike) -> Array:
-        """The class of each row, or the predicted quantities.
+    def read_rows(self, path: str | os.PathLike[str]) -> Any:
+        """Raw rows from a file, read as the training rows were; see `backpass.data.load_rows`."""
+        data = self.settings.data
+        options = {key: value for key, value in data.options.items() if key in READING}
+        return load_rows(path, **options, image_shape=data.image_shape)
+
+    def predict(self, X: Any) -> Array:
+        """The class of each row, or the predicted quantities in the units of the data.
 
         Returns
         -------
         ndarray, shape (n,) for classes and a single quantity, else (n, outputs)
         """
-        raw = self.predict_raw(X)
-        if self.settings.data.task == "classification":
-            return np.asarray(self.settings.data.classes)[classes_of(raw)]
-        return raw[:, 0] if raw.shape[1] == 1 else raw
+        return self.preparation.answers(self.predict_raw(X))
+
+    # ---- how good it is
+
+    @cached_property
+    def parts(self) -> dict[str, Pair]:
+        """Rows and targets as the network sees them: train, and validation and test if there are any.
+
+        Of a loaded run, held-out rows are read again from where they came, if they came from a file.
+        """
+        held = self._entry.held if self._entry is not None else held_again(self.settings)
+        rows = self.rows.arrays
+        return {"train": (rows["x"], rows["t"]), **held}
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, Any]]:
+        """Every usual metric of each part, in the units of the data; see `backpass.scoring.score`."""
+        from backpass.scoring import score
+
+        data, units = self.settings.data, self.preparation.in_units
+        found = {}
+        for name, (x, t) in self.parts.items():
+            outputs = self._evaluator.predict(self.record.result(), x)
+            found[name] = score(data.task, units(t), units(outputs), self.answers_named, self.probable)
+        return found
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """The same metrics of simple models, fitted on the same rows; see `backpass.scoring.baselines`."""
+        from backpass.scoring import baselines
+
+        data, (x, t) = self.settings.data, self.parts["train"]
+        return baselines(
+            data.task, x, t, self.parts, classes=self.answers_named, seed=self.settings.seed,
+            units=self.preparation.in_units,
+        )  # fmt: skip
+
+    @property
+    def answers_named(self) -> tuple[Any, ...]:
+        """The classes, or the names of the target columns; empty where they have none."""
+        return self.settings.data.classes or self.preparation.target_names
+
+    @property
+    def probable(self) -> bool:
+        """Whether the outputs are probabilities."""
+        return self.record.network.activation in ("softmax", "sigmoid")
+
+    # ---- for people and for elsewhere
+
+    def plot(self, what: str = "curves") -> Picture:
+        """A picture of the run; see `backpass.report.plot`."""
+        from backpass.report import plot
+
+        return plot(self, what)
+
+    def report(self, path: str | os.PathLike[str] | None = None, command: str = "") -> Path:
+        """Write the report, one HTML file; into the run folder unless told otherwise."""
+        from backpass.report import write_report
+
+        if path is None:
+            if self.path is None:
+                raise UsageError("the run has no folder: save it first, or name a file, run.report('r.html')")
+            path = self.path / "report.html"
+        return write_report(self, path, command=command)
+
+    def export(self, format: str, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write the network for use elsewhere; see `backpass.export.export`."""
+        from backpass.export import export
+
+        return export(self, format, out, overwrite=overwrite)
 
     # ---- the way back
 
@@ -222,7 +300,7 @@ class Visit(Moment):
         return f"<step {self.step:,} of {self.run.steps:,}: {', '.join(self.keys())}>"
 
 
-def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = None) -> Run:
+def load(path: str | os.PathLike[str], data: Any = None) -> Run:
     """Read a run folder.
 
     Nothing of it is executed: kernels are compiled from the typed program, with names of our own making.
@@ -230,7 +308,7 @@ def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = 
     Parameters
     ----------
     path : path-like
-    data : (X, y) or Dataset, optional
+    data : (X, y), data frame with its target, or Dataset, optional
         The data of the run, where the folder does not say where they are. They must be the very same.
 
     Raises
@@ -242,6 +320,5 @@ def load(path: str | os.PathLike[str], data: tuple[Any, Any] | Dataset | None = 
     record = read_record(folder)
     rows = None
     if data is not None:
-        dataset = data if isinstance(data, Dataset) else from_arrays(*data)
-        rows = Rows.matching(dataset, record.settings)
+        rows = Rows.matching(as_dataset(data), record.settings)
     return Run(record, rows, folder.path)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_whole, default
+from backpass.cli.data_options import DataOptions
+from backpass.cli.net_options import LearnOptions, NetOptions, network_of
+from backpass.cli.options import FLAG, WHOLE, check_whole, refuse_for
 from backpass.cli.output import Output
 from backpass.cli.places import open_run, run_or_data
 
@@ -23,8 +25,10 @@ def check(
     target: Annotated[str, Parameter(name="RUN-OR-DATA")],
     /,
     *,
+    table: DataOptions | None = None,
     net: NetOptions | None = None,
-    batch: Annotated[int | None, WHOLE, default(DEFAULTS.check_batch)] = None,
+    learning: LearnOptions | None = None,
+    batch: Annotated[int, WHOLE] = 32,
     seed: Annotated[int, WHOLE] = 0,
     all: Annotated[bool, FLAG] = False,
     json: Annotated[bool, FLAG] = False,
@@ -52,10 +56,10 @@ def check(
     check_whole("--batch", batch, 1)
     check_whole("--seed", seed, 0)
     if run_or_data(spec):
-        (net or NetOptions()).refuse_for(spec)
-        title, graph, feeds = _of_run(spec, batch or DEFAULTS.check_batch, seed)
+        refuse_for(spec, table, net, learning)
+        title, graph, feeds = _of_run(spec, batch, seed)
     else:
-        title, graph, feeds = _of_data(spec, net or NetOptions(), batch or DEFAULTS.check_batch, seed)
+        title, graph, feeds = _of_data(spec, table, net, learning, batch, seed)
     rows = len(feeds["x"])
     sizes = {name: feeds[name].size for name in graph.inputs_of_kind("parameter")}
     limits = shared_out(sizes, None if all or sum(sizes.values()) <= _EVERY else _SAMPLE)
@@ -92,41 +96,49 @@ def all_passed(found: Mapping[str, Any]) -> bool:
 
 def _of_run(spec: str, batch: int, seed: int) -> tuple[str, Graph, dict[str, Any]]:
     run = open_run(spec)
-    settings = run.settings
-    feeds = _rows(run.rows.arrays["x"], run.rows.arrays["t"], batch, seed) | run.weights
-    layers = words.network(settings.in_features, settings.layers)
-    return f"{layers}, weights of {spec} after step {run.steps:,}", run.graph, feeds
+    rows = run.rows.arrays | run.record.row_data
+    feeds = _batch(rows, batch, seed) | run.record.result() | _numbers(run.record.number_values)
+    return f"{words.network(run.settings)}, weights of {spec} after step {run.steps:,}", run.graph, feeds
 
 
-def _of_data(spec: str, net: NetOptions, batch: int, seed: int) -> tuple[str, Graph, dict[str, Any]]:
+def _of_data(
+    spec: str, table: DataOptions | None, net: NetOptions | None, learning: LearnOptions | None, batch: int,
+    seed: int,
+) -> tuple[str, Graph, dict[str, Any]]:  # fmt: skip
     import numpy as np
 
-    from backpass.data import load
-
-    dataset = load(spec)
-    network, graph = net.network(dataset), net.step(dataset, "f64")
-    columns = dataset.X.shape[1]
-    feeds = _rows(dataset.inputs(np.float64), dataset.targets(np.float64), batch, seed)
-    feeds |= network.initial(columns, seed, "f64")
+    dataset, preparation, network, graph, numbers = network_of(spec, table, net, learning, dtype="f64")
+    drawn = _drawn(len(dataset), batch, seed)
+    x, t = preparation.inputs(dataset, np.float64, drawn), preparation.targets(dataset, np.float64, drawn)
+    feeds = {"x": x, "t": t} | network.initial(x.shape[1], seed, "f64") | _numbers(numbers)
     # Not the zeros that training starts from: there a unit whose inputs are all 0 sits on the kink of ReLU.
     rng = np.random.default_rng(seed)
     for name in graph.inputs_of_kind("parameter"):
         if name.startswith("b"):
             feeds[name] = rng.uniform(-0.1, 0.1, feeds[name].shape)
-    layers = words.network(columns, network.describe())
-    return (
-        f"{layers} on {dataset.name}, weights and biases drawn by seed {seed}",
-        graph,
-        feeds,
-    )
+    layers = words.layers(x.shape[1], network.describe())
+    return f"{layers} on {dataset.name}, weights and biases drawn by seed {seed}", graph, feeds
 
 
-def _rows(x: Any, t: Any, batch: int, seed: int) -> dict[str, Any]:
+def _numbers(given: Mapping[str, float]) -> dict[str, Any]:
+    """The numbers of the program as it takes them."""
+    import numpy as np
+
+    return {name: np.float64(value) for name, value in given.items()}
+
+
+def _batch(rows: Mapping[str, Any], batch: int, seed: int) -> dict[str, Any]:
     """A batch of real rows, drawn by the seed."""
     import numpy as np
 
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(x))[:batch])
-    return {"x": x[drawn].astype(np.float64), "t": t[drawn].astype(np.float64)}
+    drawn = _drawn(len(rows["x"]), batch, seed)
+    return {name: array[drawn].astype(np.float64) for name, array in rows.items()}
+
+
+def _drawn(rows: int, batch: int, seed: int) -> Any:
+    import numpy as np
+
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:batch])
 
 
 def shared_out(sizes: Mapping[str, int], limit: int | None) -> dict[str, int]:

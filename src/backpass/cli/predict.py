@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from backpass.cli.options import FLAG
 from backpass.cli.output import Output
 from backpass.cli.places import open_run
+from backpass.errors import BackpassError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +25,14 @@ if TYPE_CHECKING:
     from backpass.run import Run
 
 
-def predict(run: str, data: str, /, *, out: str | None = None, json: Annotated[bool, FLAG] = False) -> None:
+def predict(
+    run: str,
+    data: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    /,
+    *,
+    out: str | None = None,
+    json: Annotated[bool, FLAG] = False,
+) -> None:
     """Predict new rows with a trained network.
 
     The result is a table (CSV): the number of the row, the prediction, and for classes the probability of
@@ -29,70 +43,103 @@ def predict(run: str, data: str, /, *, out: str | None = None, json: Annotated[b
     run
         A run folder.
     data
-        An .npy file with the rows; an .npz file with X; or what train takes. Raw values, as in training.
+        A table, an .npy file with the rows, an .npz file with X, images, or what train takes; - reads a table
+        from standard input. Raw values, as in training; columns of a table are found by name.
     out
         A file for the table, instead of standard output.
     json
         Print one object with the predictions as the last line of standard output.
     """
-    import numpy as np
-
-    from backpass.data import load_rows
     from backpass.errors import DataError
 
     output = Output(json)
     found = open_run(run)
-    if found.status != "finished":
+    if found.status in ("running", "interrupted", "diverged"):
         output.note(
             f"note: this run is not finished ({found.status}); its weights after step {found.steps:,}"
         )
     try:
-        raw = found.predict_raw(load_rows(data))
+        with _rows(found, data, output) as rows:
+            raw = found.predict_raw(rows)
     except DataError as error:
         raise DataError(str(error) if data in str(error) else f"{data}: {error}") from None
+    predicted = found.preparation.answers(raw).tolist()
     names, columns = _columns(found, raw)
-    answers = found.settings.data.classes if names else ()
-    predicted: list[Any]
-    if names:
-        predicted = [answers[i] for i in np.argmax(columns, axis=1)]
-    else:
-        predicted = columns[:, 0].tolist() if columns.shape[1] == 1 else columns.tolist()
     if out is not None:
         from backpass.training.folder import write_whole
 
-        write_whole(Path(out).expanduser(), _csv(predicted, names, columns).encode())
+        write_whole(Path(out).expanduser(), _csv(found, predicted, names, columns).encode())
         output.say(f"{len(predicted):,} predictions are in {out}")
     if json:
         result: dict[str, Any] = {"run": run, "rows": len(predicted), "predictions": predicted}
         if names:
-            result |= {"classes": list(answers), "probabilities": columns}
+            result |= {"classes": list(found.answers_named), "probabilities": columns}
         output.result(result | ({} if out is None else {"out": out}))
     elif out is None:
-        output.program(_csv(predicted, names, columns))
+        output.program(_csv(found, predicted, names, columns))
+
+
+@contextmanager
+def _rows(run: Run, data: str, output: Output) -> Iterator[Any]:
+    """The raw rows; those of standard input come in a file of their own, since a table is read twice."""
+    import tempfile
+
+    if data != "-":
+        yield _looked_at(run, run.read_rows(data), output)
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "- stands for standard input, and nothing comes from there.\n"
+            "  For example: backpass predict RUN - < new.csv"
+        )
+    with tempfile.TemporaryDirectory(prefix="backpass-") as folder:
+        path = Path(folder) / "standard-input"
+        with open(path, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        try:
+            rows = run.read_rows(path)
+        except BackpassError as error:
+            raise type(error)(str(error).replace(str(path), "standard input")) from None
+        yield _looked_at(run, rows, output)
+
+
+def _looked_at(run: Run, rows: Any, output: Output) -> Any:
+    """Say which columns are not needed."""
+    if (
+        run.preparation.kind == "table"
+        and hasattr(rows, "kinds")
+        and (ignored := run.preparation.ignored(rows))
+    ):
+        more = f" and {len(ignored) - 5} more" if len(ignored) > 5 else ""
+        output.note(f"note: the network does not know these columns: {', '.join(ignored[:5])}{more}")
+    return rows
 
 
 def _columns(run: Run, raw: NDArray[np.floating[Any]]) -> tuple[list[str], NDArray[np.floating[Any]]]:
     """The names and values of the columns beside the prediction; no names where quantities are predicted."""
     import numpy as np
 
-    if run.settings.data.task != "classification":
-        return [], raw
-    classes = run.settings.data.classes
-    if raw.shape[1] == 1 and len(classes) == 2:  # one output for two classes: is it the second?
-        raw = np.concatenate([1 - raw, raw], axis=1)
-    probable = run.record.network.activation in ("softmax", "sigmoid")
-    return [f"{'p' if probable else 'output'}_{name}" for name in classes], raw
+    if run.settings.data.task == "regression":
+        return [], run.preparation.in_units(raw)
+    answers = run.answers_named or tuple(range(raw.shape[1]))
+    if run.settings.data.task == "classification" and raw.shape[1] == 1 and len(answers) == 2:
+        raw = np.concatenate([1 - raw, raw], axis=1)  # one output for two classes: is it the second?
+    return [f"{'p' if run.probable else 'output'}_{name}" for name in answers], raw
 
 
-def _csv(predicted: list[Any], names: list[str], columns: NDArray[np.floating[Any]]) -> str:
+def _csv(run: Run, predicted: list[Any], names: list[str], columns: NDArray[np.floating[Any]]) -> str:
+    """The table: a row for each, its prediction, and what stands behind it."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    if names or columns.shape[1] == 1:
+    if run.settings.data.task == "classification":
         table.writerow(["row", "prediction", *names])
         for row, (value, others) in enumerate(zip(predicted, columns, strict=True)):
-            table.writerow([row, value, *(str(v) for v in others)] if names else [row, str(columns[row, 0])])
-    else:
-        table.writerow(["row", *(f"prediction_{k}" for k in range(columns.shape[1]))])
-        for row, values in enumerate(columns):
-            table.writerow([row, *(str(v) for v in values)])
+            table.writerow([row, value, *map(str, others)])
+        return text.getvalue()
+    targets = list(run.answers_named) or list(range(columns.shape[1]))
+    single = columns.shape[1] == 1 and not names
+    table.writerow(["row", *(["prediction"] if single else [f"prediction_{t}" for t in targets]), *names])
+    for row, values in enumerate(columns):
+        given = predicted[row] if names else []
+        table.writerow([row, *given, *map(str, values)])
     return text.getvalue()

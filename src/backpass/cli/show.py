@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from backpass import defaults
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_whole, default
+from backpass.cli.data_options import DataOptions
+from backpass.cli.net_options import LearnOptions, NetOptions, network_of
+from backpass.cli.options import FLAG, WHOLE, check_whole, default, refuse_for
 from backpass.cli.output import Output
 from backpass.cli.places import open_run, run_or_data
 from backpass.errors import UsageError
@@ -23,13 +26,15 @@ def show(
     target: Annotated[str, Parameter(name="RUN-OR-DATA")],
     /,
     *,
+    table: DataOptions | None = None,
     net: NetOptions | None = None,
+    learning: LearnOptions | None = None,
     forward: Annotated[bool, FLAG] = False,
     backward: Annotated[bool, FLAG] = False,
     update: Annotated[bool, FLAG] = False,
     format: Literal["text", "ascii", "latex", "json"] = "text",
     work: Annotated[bool, FLAG] = False,
-    batch: Annotated[int | None, WHOLE, default(f"{DEFAULTS.batch}, or the run's")] = None,
+    batch: Annotated[int | None, WHOLE, default(f"{defaults.BATCH}, or the run's")] = None,
     json: Annotated[bool, FLAG] = False,
 ) -> None:
     """Show one training step as a program: forward, backward, update.
@@ -62,21 +67,15 @@ def show(
     if format == "json" and wanted:
         raise UsageError(f"--format json is the whole program; leave --{wanted[0]} out.")
     if run_or_data(spec):
-        (net or NetOptions()).refuse_for(spec)
+        refuse_for(spec, table, net, learning)
         run = open_run(spec)
-        settings = run.settings
-        graph, numbers = run.graph, run.record.optimiser.numbers
-        title = f"{words.network(settings.in_features, settings.layers)}, as {spec} was trained"
-        batch = batch or settings.batch
+        graph, numbers = run.graph, run.record.number_values
+        title = f"{words.network(run.settings)}, as {spec} was trained"
+        batch = batch or run.settings.batch
     else:
-        from backpass.data import load
-
-        net = net or NetOptions()
-        dataset = load(spec)
-        graph, numbers = net.step(dataset), net.sgd().numbers
-        layers = net.network(dataset).describe()
-        title = f"{words.network(dataset.X.shape[1], layers)}, for {dataset.name}"
-        batch = batch or DEFAULTS.batch
+        dataset, _, network, graph, numbers = network_of(spec, table, net, learning)
+        title = f"{words.layers(graph['x'].shape[1], network.describe())}, for {dataset.name}"
+        batch = batch or defaults.BATCH
     program = _program(graph, format, wanted, numbers)
     counts = _work(graph, batch) if work else None
     if json:

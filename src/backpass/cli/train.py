@@ -3,69 +3,97 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from cyclopts import Group, Parameter
+
+from backpass import defaults
 from backpass.cli import words
-from backpass.cli.options import DEFAULTS, FLAG, WHOLE, NetOptions, check_fraction, check_whole, default
-from backpass.cli.output import Output, Stopped, clean, duration, percent
+from backpass.cli.data_options import DataOptions, fraction_or_file
+from backpass.cli.net_options import LearnOptions, NetOptions
+from backpass.cli.options import FLAG, WHOLE, check_whole, default
+from backpass.cli.output import Output
 from backpass.cli.places import RUNS, is_run
+from backpass.cli.progress import Bar
+from backpass.cli.result import finish, result, stopped, told_divergence
+from backpass.cli.signals import Stop
 from backpass.errors import BackpassError, NonFinite, UsageError
 
 if TYPE_CHECKING:
     from backpass.data import Dataset
-    from backpass.ir import Graph
     from backpass.run import Run
     from backpass.training.folder import RunFolder
     from backpass.training.loop import Progress
-    from backpass.training.settings import Settings
 
-#: Seconds between plain lines of progress, where no terminal shows a bar.
-_LINE_SECONDS = 2.0
-_SCORES = {"accuracy": "accuracy", "r2": "R²"}
+_DATA, _LEARNING = Group("Data", sort_key=1), Group("Learning", sort_key=3)
+Auto = Literal["auto", "reference", "compiled"]
 
 
 def train(
     data: str,
     /,
     *,
+    table: DataOptions | None = None,
+    validation: Annotated[str | None, Parameter(group=_DATA), default(defaults.VALIDATION)] = None,
+    test: Annotated[
+        str | None, Parameter(group=_DATA), default(f"{defaults.TEST}, or the source's own test rows")
+    ] = None,
+    rows: Annotated[str | None, Parameter(group=_DATA), default("all")] = None,
     net: NetOptions | None = None,
-    batch: Annotated[int | None, WHOLE, default(DEFAULTS.batch)] = None,
-    epochs: Annotated[int | None, WHOLE, default(DEFAULTS.epochs)] = None,
+    learning: LearnOptions | None = None,
+    batch: Annotated[int, Parameter(group=_LEARNING), WHOLE] = defaults.BATCH,
+    epochs: Annotated[
+        int | None,
+        Parameter(group=_LEARNING),
+        WHOLE,
+        default(f"{defaults.EPOCHS}, or as many as make {defaults.STEPS:,} steps"),
+    ] = None,
+    patience: Annotated[
+        int | None, Parameter(group=_LEARNING), WHOLE, default("a fifth of the epochs, at least 10")
+    ] = None,
+    time_limit: Annotated[str | None, Parameter(group=_LEARNING)] = None,
+    class_weight: Annotated[Literal["balanced"] | None, Parameter(group=_LEARNING)] = None,
+    start: Annotated[str | None, Parameter(group=_LEARNING)] = None,
     seed: Annotated[int, WHOLE] = 0,
-    validation: Annotated[float | None, default(DEFAULTS.validation)] = None,
-    test: Annotated[float | None, default(f"{DEFAULTS.test}, or the source's own test rows")] = None,
-    executor: Literal["auto", "reference", "compiled"] = "auto",
+    executor: Auto = "auto",
     out: Annotated[str | None, default(f"{RUNS}/<name>-<number>")] = None,
     json: Annotated[bool, FLAG] = False,
     quiet: Annotated[bool, FLAG] = False,
 ) -> None:
     """Train a network and test it on rows that it has not seen.
 
-    The run is kept in a folder: every step of it can be visited and asked about afterwards. Ctrl-C stops
-    after the step at hand and keeps the run so far; a second one leaves at once.
+    The run is kept in a folder with a report to look at: every step of it can be visited and asked about
+    afterwards. Ctrl-C stops after the step at hand and keeps the run so far; a second one leaves at once.
 
     Parameters
     ----------
     data
-        digits, an .npz file with X and y, or a folder with the four MNIST files.
+        A table (CSV, TSV, Parquet, JSON lines), with --target; a folder of images, a sub-folder for each
+        class; an .npz file with X and y; a folder with the four MNIST files; or a bundled name, as digits.
+    validation
+        Part of the rows held out to watch the training, or a file with rows of their own.
+    test
+        Part of the rows held out for the end, or a file with rows of their own.
+    rows
+        Train on so many rows only. Several numbers, as in 100,300,1000,all, train once for each and draw how
+        the result grows with the data.
     batch
         Rows of a step.
     epochs
         How often all training rows are used.
+    patience
+        Epochs without a better validation loss, after which the training stops; the best weights are kept. 0
+        trains to the end and keeps the last.
+    time_limit
+        Seconds after which the training ends; or as in 5m, 1h.
+    class_weight
+        Let all classes count the same, however many rows they have.
+    start
+        A run whose weights to start from.
     seed
         Fixes the weights to start from, which rows are held out, and the order of rows.
-    validation
-        Part of the rows held out to watch the training.
-    test
-        Part of the rows held out for the end.
     executor
         What computes the steps; auto compiles where it pays.
     out
@@ -80,114 +108,200 @@ def train(
         raise UsageError(f"{data} is a run, and train takes data.\n  To use the run: backpass show {data}")
     for name, value, least in (("--batch", batch, 1), ("--epochs", epochs, 1), ("--seed", seed, 0)):
         check_whole(name, value, least)
-    for name, fraction in (("--validation", validation), ("--test", test)):
-        check_fraction(name, fraction)
-    with _Stop() as stop:
-        from backpass.data import load
+    check_whole("--patience", patience, 0)
+    held, validation_file = fraction_or_file("--validation", validation)
+    tested, test_file = fraction_or_file("--test", test)
+    counts = _counts(rows)
+    with Stop() as stop:
         from backpass.fit import train as fit
+        from backpass.training.stopping import EarlyStopping
 
-        net = net or NetOptions()
-        optimiser = net.sgd()
-        dataset = load(data)
-        network = net.network(dataset)
-        share = DEFAULTS.validation if validation is None else validation
-        held = test
-        if held is None and dataset.test is None:
-            held = DEFAULTS.test
-        parts = _parts(dataset, share, held, seed)
-        _announce_data(output, dataset, parts)
-        with _Progress(output) as bar:
+        net, learning = net or NetOptions(), learning or LearnOptions()
+        optimiser, limit = learning.optimiser(), _seconds(time_limit)
+        dataset = (table or DataOptions()).load(data, test=test_file, validation=validation_file)
+        if held is None and dataset.validation is None:
+            held = defaults.VALIDATION
+        if tested is None and dataset.test is None:
+            tested = defaults.TEST
+        known = None
+        if start is not None:
+            from backpass.cli.places import open_run
 
-            def begun(run: Run) -> None:
-                _announce_plan(output, run.settings, run.graph, bar)
-                stop.stepping = True
+            known = open_run(start)
 
+        def one(folder: RunFolder, count: int | None, begun: Callable[[Run], None], bar: Bar) -> Run:
             def stepped(event: Progress) -> None:
                 bar.show(event)
                 stop.check()
 
-            with _new_folder(out, dataset.name) as folder:
-                try:
-                    run = fit(
-                        network,
-                        dataset,
-                        loss=net.loss,
-                        optimizer=optimiser,
-                        batch=batch or DEFAULTS.batch,
-                        epochs=epochs or DEFAULTS.epochs,
-                        seed=seed,
-                        validation=share,
-                        test=held,
-                        dtype=net.dtype or "f32",
-                        executor=executor,
-                        out=folder,
-                        begun=begun,
-                        progress=stepped,
-                    )
-                except KeyboardInterrupt as error:
-                    bar.close()
-                    raise _stopped(getattr(error, "run", None), folder.path, stop.code) from None
-                except NonFinite as error:
-                    _explain_divergence(error, folder.path)
-                    raise
-                except BackpassError as error:
-                    # The disk is full, say: what is on it is whole, and it is worth saying where.
-                    if (Path(folder.path) / "run.json").exists():
-                        error.add_note(f"  The run up to there is in {folder.path}")
-                    raise
-    _report(output, run, _baseline(dataset, parts))
+            planned = _epochs(dataset, held, tested, seed, count, batch, epochs)
+            rule = None
+            if patience != 0 and (held or dataset.validation is not None):
+                rule = EarlyStopping(patience or defaults.patience_for(planned))
+            return fit(
+                lambda preparation: net.network(preparation, dataset.suggests),
+                dataset,
+                loss=learning.loss,
+                optimizer=optimiser,
+                batch=batch,
+                epochs=planned,
+                rows=count,
+                seed=seed,
+                validation=held,
+                test=tested,
+                dtype=net.dtype or "f32",
+                executor=executor,
+                out=folder,
+                stop=rule,
+                time_limit=limit,
+                l1=learning.l1 or 0.0,
+                l2=learning.l2 or 0.0,
+                class_weight=class_weight,
+                start=known,
+                begun=begun,
+                progress=stepped,
+            )
+
+        if len(counts) > 1:
+            from backpass.cli.train_rows import train_rows
+
+            train_rows(output, dataset, counts, one, stop, out)
+            return
+        with Bar(output) as bar, new_folder(out, dataset.name) as folder:
+
+            def begun(run: Run) -> None:
+                bar.pause()
+                announce(output, dataset, run)
+                bar.resume()
+                stop.stepping = True
+
+            try:
+                run = one(folder, counts[0], begun, bar)
+            except KeyboardInterrupt as error:
+                bar.close()
+                raise stopped(getattr(error, "run", None), folder.path, stop.code) from None
+            except NonFinite as error:
+                told_divergence(error, folder.path)
+                raise
+            except BackpassError as error:
+                # The disk is full, say: what is on it is whole, and it is worth saying where.
+                if (Path(folder.path) / "run.json").exists():
+                    error.add_note(f"  The run up to there is in {folder.path}")
+                raise
+        stop.stepping = False
+        finish(output, run, _command())
     if json:
-        output.result(_result(run, _baseline(dataset, parts)))
+        output.result(result(run))
     elif quiet:
         output.program(str(run.path))
+
+
+# ---- what was asked for
+
+
+def _counts(written: str | None) -> list[int | None]:
+    """``--rows 100,300,all`` as numbers; None stands for all.
+
+    Examples
+    --------
+    >>> _counts("100,1_000,all"), _counts(None)
+    ([100, 1000, None], [None])
+    """
+    found: list[int | None] = []
+    for word in (written or "all").split(","):
+        plain = word.strip().replace("_", "").lower()
+        if plain == "all":
+            found.append(None)
+        elif plain.isascii() and plain.isdecimal() and int(plain) > 0:
+            found.append(int(plain))
+        else:
+            raise UsageError(
+                f"--rows {written}: {word.strip()!r} is not a number of rows.\n"
+                "  Write one number, or several with commas between them, as in 100,300,1000,all."
+            )
+    if len(set(found)) < len(found):
+        raise UsageError(f"--rows {written} has a number twice.")
+    return found
+
+
+def _seconds(written: str | None) -> float | None:
+    """A time as it is written on the command line.
+
+    Examples
+    --------
+    >>> _seconds("90"), _seconds("1.5m"), _seconds("2h")
+    (90.0, 90.0, 7200.0)
+    """
+    if written is None:
+        return None
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    text = written.strip().lower()
+    unit = units.get(text[-1:], 0.0)
+    try:
+        value = float(text[:-1] if unit else text) * (unit or 1.0)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"--time-limit is a time such as 90, 5m or 1h; got {written}")
+    return value
+
+
+def _epochs(
+    dataset: Dataset, held: float | None, tested: float | None, seed: int, count: int | None, batch: int,
+    wanted: int | None,
+) -> int:  # fmt: skip
+    """How many epochs, if nobody said."""
+    if wanted is not None:
+        return wanted
+    if count is None:
+        count = round(len(dataset) * (1 - (held or 0.0) - (tested or 0.0)))
+    return defaults.epochs_for(max(1, count), batch)
+
+
+def _command() -> str:
+    """What was typed, for the report."""
+    import shlex
+    import sys
+
+    return shlex.join(["backpass", *sys.argv[1:]]) if len(sys.argv) > 1 else ""
 
 
 # ---- before
 
 
-def _parts(dataset: Dataset, validation: float, test: float | None, seed: int) -> dict[str, Any]:
-    """The labels or quantities of each part."""
-    from backpass.training.rows import parts_of
-
-    numbers = parts_of(dataset, validation, test or 0.0, seed)
-    parts = {
-        name: dataset.y[rows] for name, rows in zip(("train", "validation", "test"), numbers, strict=True)
-    }
-    if test is None and dataset.test is not None:
-        parts["test"] = dataset.test.y
-    return parts
-
-
-def _announce_data(output: Output, dataset: Dataset, parts: dict[str, Any]) -> None:
+def announce(output: Output, dataset: Dataset, run: Run) -> None:
+    """What is about to happen: the data and what was done to them, the network, the plan."""
+    settings, preparation = run.settings, run.preparation
     output.field("data", words.data(dataset))
-    counts = [f"{len(parts['train']):,} to train on"]
-    if len(parts["validation"]):
-        counts.append(f"{len(parts['validation']):,} to watch it (validation)")
-    if len(parts["test"]):
-        counts.append(f"{len(parts['test']):,} for the test at the end")
+    for number, line in enumerate(preparation.summary()):
+        output.field("prepared" if number == 0 else "", line)
+    counts = [f"{settings.data.rows:,} to train on"]
+    counts += [
+        f"{len(run.parts[part][0]):,} {what}"
+        for part, what in (("validation", "to watch it (validation)"), ("test", "for the test at the end"))
+        if part in run.parts
+    ]
     output.field("rows", ", ".join(counts))
-
-
-def _announce_plan(output: Output, settings: Settings, step: Graph, bar: _Progress) -> None:
-    from backpass.training.optimisers import SGD
-
-    bar.pause()
-    layers = words.network(settings.in_features, settings.layers)
-    loss = words.LOSSES.get(settings.loss, settings.loss)
-    output.field("network", f"{layers}, {words.weights(step):,} weights and biases, loss {loss}")
-    numbers = words.optimiser(SGD.from_description(settings.optimiser).numbers)
+    loss = words.LOSSES.get(str(settings.loss), words.named(settings.loss))
+    output.field(
+        "network", f"{words.network(settings)}, {words.weights(run.graph):,} weights and biases, loss {loss}"
+    )
     each = -(-settings.data.rows // settings.batch)
     output.field(
         "training",
-        f"{settings.epochs:,} epochs of {each:,} steps of {settings.batch} rows, {numbers}, "
-        f"seed {settings.seed}",
+        f"{settings.epochs:,} epochs of {each:,} steps of {settings.batch} rows, "
+        f"{words.optimiser(settings.optimiser, run.record.number_values)}, seed {settings.seed}",
     )
+    if settings.stop is not None:
+        waits = f"stops after {settings.stop['patience']} epochs without a better validation loss"
+        output.field("", f"{waits}; keeps the best")
     output.field("executor", f"{settings.executor}: {settings.executor_why}")
-    bar.resume()
+    for warning in preparation.warnings:
+        output.note(f"note: {warning}")
 
 
 @contextlib.contextmanager
-def _new_folder(out: str | None, name: str) -> Iterator[RunFolder]:
+def new_folder(out: str | None, name: str) -> Iterator[RunFolder]:
     """A new run folder; it goes again if the run never begins."""
     from backpass.training.folder import RunFolder
 
@@ -201,224 +315,3 @@ def _new_folder(out: str | None, name: str) -> Iterator[RunFolder]:
                 folder.path.rmdir()
                 if out is None:
                     RUNS.rmdir()
-
-
-# ---- meanwhile
-
-
-class _Stop:
-    """Ctrl-C and SIGTERM: the first one asks the training to stop, a second one leaves at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.stepping = False  # then the training is asked; before it, nothing needs to be finished
-        self._before: dict[int, Any] = {}
-
-    @property
-    def code(self) -> int:
-        return 128 + (self.signal or signal.SIGINT)
-
-    def check(self) -> None:
-        """Stop here if that was asked for."""
-        if self.signal:
-            raise KeyboardInterrupt
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            if sys.stderr is not None and sys.stderr.isatty():
-                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the bar had hidden the cursor
-            os._exit(128 + number)
-        self.signal = number
-        if not self.stepping:
-            raise KeyboardInterrupt
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-        if isinstance(error, KeyboardInterrupt):
-            raise Stopped("before the first step; nothing was kept", self.code) from None
-
-
-class _Progress:
-    """A bar on a terminal, plain lines elsewhere; both on standard error."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self.bar: Any = None
-        self.shown = ""  # the last validation score
-        self.spoke = time.monotonic()
-
-    def __enter__(self) -> _Progress:
-        console = self.output.console(stderr=True)
-        if not self.output.quiet and console.is_terminal:
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-            self.bar = Progress(
-                SpinnerColumn(finished_text=" "),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[words]}"),
-                console=console,
-                transient=True,
-            )
-            self.task = self.bar.add_task("preparing", total=None, words="")
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
-
-    def pause(self) -> None:
-        """Off, while others write."""
-        if self.bar is not None:
-            self.bar.stop()
-
-    def resume(self) -> None:
-        if self.bar is not None:
-            self.bar.start()
-
-    def show(self, event: Progress) -> None:
-        """Take in where the run is."""
-        if self.output.quiet:
-            return
-        if event.validation is not None:
-            self.shown = f"validation {_score(event.validation)}"
-        left = event.seconds / event.step * (event.steps - event.step)
-        told = [f"step {event.step:,}/{event.steps:,}", f"cost {event.cost:.4f}", self.shown]
-        told = [word for word in told if word] + [f"{duration(left)} left"]
-        epoch = f"epoch {min(event.epoch + (event.step < event.steps), event.epochs):,}/{event.epochs:,}"
-        if self.bar is not None:
-            self.bar.update(
-                self.task, description=epoch, total=event.steps, completed=event.step, words="  ".join(told)
-            )
-        elif time.monotonic() - self.spoke >= _LINE_SECONDS:
-            self.spoke = time.monotonic()
-            self.output.console(stderr=True).print("  ".join([epoch, *told]))
-
-
-# ---- after
-
-
-def _score(metrics: dict[str, float]) -> str:
-    """The figure that people look at first."""
-    if "accuracy" in metrics:
-        return percent(metrics["accuracy"])
-    return f"R² {metrics['r2']:.4f}" if "r2" in metrics else f"{metrics['loss']:.4f}"
-
-
-def _baseline(dataset: Dataset, parts: dict[str, Any]) -> dict[str, Any] | None:
-    """How often the most frequent class of the training rows is right."""
-    if dataset.task != "classification":
-        return None
-    import numpy as np
-
-    names, counts = np.unique(parts["train"], return_counts=True)
-    common = names[np.argmax(counts)]
-    shares = {name: float(np.mean(labels == common)) for name, labels in parts.items() if len(labels)}
-    return {"class": common.item() if hasattr(common, "item") else common, "accuracy": shares}
-
-
-def _report(output: Output, run: Run, baseline: dict[str, Any] | None) -> None:
-    metrics = run.metrics
-    score = "accuracy" if run.settings.data.task == "classification" else "r2"
-    rows = []
-    for part, found in metrics.items():
-        value = found[score]
-        rows.append([part, f"{found['loss']:.4f}", percent(value) if score == "accuracy" else f"{value:.4f}"])
-    best = "test" if "test" in metrics else "validation" if "validation" in metrics else "train"
-    output.say()
-    output.table(["", "loss", _SCORES[score]], rows)
-    if baseline is not None:
-        share = percent(baseline["accuracy"][best])
-        output.say(f"Always answering {baseline['class']}, the most frequent class, is right in {share}.")
-    else:
-        output.say("R² is 1 for perfect predictions and 0 for always answering the mean.")
-    if metrics[best][score] <= (0.02 if baseline is None else baseline["accuracy"][best]):
-        output.say("So this network has learned nothing yet.", "yellow")
-        output.say("Try another --lr, more --epochs, or columns and quantities scaled to about [-1, 1].")
-    output.say()
-    output.say(f"{run.steps:,} steps in {duration(run.record.outcome.seconds)}; the run is in {run.path}")
-    output.say("Next, for example:")
-    for line in _next(run):
-        output.say(f"  {line}")
-
-
-def _next(run: Run) -> list[str]:
-    """What to type next, with a weight that has something to say."""
-    return [
-        f"backpass show {run.path} --backward",
-        f"backpass why {run.path} '{_moved(run)}' --step {run.steps}",
-        f"backpass predict {run.path} new.npy --out predictions.csv",
-    ]
-
-
-def _moved(run: Run) -> str:
-    """The weight of the output layer that has moved most since the start."""
-    import numpy as np
-
-    name = f"W{len(run.settings.layers)}"
-    moved = np.abs(run.weights[name].astype(np.float64) - run.record.checkpoints[0][name])
-    return f"{name}[{','.join(str(int(i)) for i in np.unravel_index(np.argmax(moved), moved.shape))}]"
-
-
-def _result(run: Run, baseline: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The object of ``--json``."""
-    settings, batches = run.settings, run.record.batches
-    found: dict[str, Any] = {
-        "run": str(run.path),
-        "status": run.status,
-        "task": settings.data.task,
-        "data": settings.data.name,
-        "network": words.network(settings.in_features, settings.layers),
-        "weights": words.weights(run.graph),
-        "steps": run.steps,
-        "epochs": batches.epoch_of(run.steps) if run.steps < batches.steps else settings.epochs,
-        "seconds": round(run.record.outcome.seconds, 6),
-        "executor": settings.executor,
-        "executor_why": settings.executor_why,
-        "seed": settings.seed,
-        "metrics": {name: run.metrics.get(name) for name in ("train", "validation", "test")},
-    }
-    if baseline is not None:
-        found["baseline"] = baseline
-    return found
-
-
-def _stopped(run: Run | None, folder: Path, code: int) -> Stopped:
-    """A training that was asked to stop."""
-    if run is None or not (folder / "run.json").exists():
-        return Stopped("before the first step; nothing was kept", code)
-    total = run.record.batches.steps
-    error = Stopped(
-        f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}", code, _result(run)
-    )
-    scores = [f"{part} {_score(found)}" for part, found in run.metrics.items()]
-    if scores and run.steps:
-        error.add_note(f"  So far: {', '.join(scores)}")
-        error.add_note(f"  Ask it something: backpass why {folder} '{_moved(run)}'")
-    return error
-
-
-def _explain_divergence(error: NonFinite, folder: Path) -> None:
-    """Where the run is, and how to look at its last good step."""
-    run = getattr(error, "run", None)
-    error.add_note(f"  The run up to there is in {folder}")
-    details: dict[str, Any] = {"step": error.step, "tensor": error.tensor}
-    if run is not None:
-        details |= clean(_result(run))
-        if run.steps:
-            error.add_note(
-                f"  Look at its last good step: backpass why {folder} '{_moved(run)}' --step {run.steps}"
-            )
-    error.details = details  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def why(
     step = found.steps if step is None else step
     if not 1 <= step <= found.steps:
         raise UsageError(f"there is no step {step:,}: {run} has steps 1 to {found.steps:,}.")
-    if found.status != "finished":
+    if found.status in ("running", "interrupted", "diverged"):
         output.note(f"note: this run is not finished ({found.status}); it has steps 1 to {found.steps:,}")
     answer = found.at(step).why(target)
     if json:

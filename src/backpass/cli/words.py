@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
+
+from backpass.cli.output import percent
 
 if TYPE_CHECKING:
     from backpass.data import Dataset
     from backpass.ir import Graph
+    from backpass.training.settings import Settings
 
 LOSSES = {"cross_entropy": "cross-entropy", "squared_error": "squared error"}
 
 
-def network(in_features: int, layers: Sequence[Mapping[str, Any]]) -> str:
+def network(settings: Settings) -> str:
+    """The network of a run in short."""
+    return layers(settings.in_features, settings.layers)
+
+
+def layers(in_features: int, described: Any) -> str:
     """A network in short.
 
     Examples
     --------
-    >>> network(64, [{"units": 30, "activation": "relu"}, {"units": 10, "activation": "softmax"}])
+    >>> layers(64, [{"units": 30, "activation": "relu"}, {"units": 10, "activation": "softmax"}])
     '64 - 30 relu - 10 softmax'
     """
-    words = [f"{x['units']} {x['activation']}".removesuffix(" identity") for x in layers]
-    return " - ".join([str(in_features), *words])
+    words = [str(in_features)]
+    for layer in described:
+        activation = layer.get("activation")
+        if "units" in layer:
+            told = f"{layer['units']} {activation if isinstance(activation, str) else ''}".strip()
+            words.append(told.removesuffix(" identity"))
+        else:
+            words.append(activation if isinstance(activation, str) else str(layer.get("layer", "?")))
+    return " - ".join(words)
 
 
 def weights(graph: Graph) -> int:
@@ -31,27 +46,55 @@ def weights(graph: Graph) -> int:
     return sum(prod(int(size) for size in shape) for shape in shapes)
 
 
-def optimiser(numbers: Mapping[str, float]) -> str:
+def named(settings: Any) -> str:
+    """Something with settings in words: its name, and those that are not off."""
+    if isinstance(settings, str):
+        return settings.replace("_", " ")
+    rest = {k: v for k, v in settings.items() if k != "name" and v not in (None, 0, False)}
+    told = [f"{k} {named(v) if isinstance(v, Mapping) else format(v, 'g')}" for k, v in rest.items()]
+    return ", ".join([str(settings.get("name", "")).replace("_", " "), *told]).strip()
+
+
+def optimiser(described: Mapping[str, Any], numbers: Mapping[str, float]) -> str:
     """An optimiser in short.
 
     Examples
     --------
-    >>> optimiser({"lr": 0.05, "momentum": 0.9})
-    'lr 0.05, momentum 0.9'
+    >>> optimiser({"name": "sgd", "lr": 0.05}, {"lr": 0.05, "momentum": 0.9})
+    'sgd, lr 0.05, momentum 0.9'
     """
-    return ", ".join(f"{name} {value:g}" for name, value in numbers.items())
+    usual = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "rho": 0.9}
+    told = [f"{name} {value:g}" for name, value in numbers.items() if usual.get(name) != value]
+    lr = described.get("lr")
+    if isinstance(lr, Mapping):
+        told.append(f"schedule {named(lr)}")
+    return ", ".join([str(described["name"]), *told])
 
 
 def data(dataset: Dataset) -> str:
     """A data set in short."""
-    rows, columns = dataset.X.shape
-    if dataset.classes:
+    columns = len(dataset.feature_names) if dataset.table is not None else dataset.X.shape[1]
+    targets = 1 if dataset.y.ndim == 1 else dataset.y.shape[1]
+    called = f" ({', '.join(dataset.target[:3])})" if dataset.target else ""
+    if dataset.task == "classification":
         what = f"{len(dataset.classes)} classes"
+    elif dataset.task == "multilabel":
+        what = f"{targets} yes-or-no answers to predict"
     else:
-        targets = 1 if dataset.y.ndim == 1 else dataset.y.shape[1]
         what = "a quantity to predict" if targets == 1 else f"{targets} quantities to predict"
-    own = f", and {len(dataset.test):,} test rows of its own" if dataset.test is not None else ""
-    return f"{dataset.name}: {rows:,} rows of {columns:,} columns, {what}{own}"
+    own = "".join(
+        f", and {len(part):,} {word} rows of its own"
+        for word, part in (("validation", dataset.validation), ("test", dataset.test))
+        if part is not None
+    )
+    return f"{dataset.name}: {len(dataset):,} rows of {columns:,} columns, {what}{called}{own}"
+
+
+def quick_score(metrics: Mapping[str, float]) -> str:
+    """The figure that people look at first."""
+    if "accuracy" in metrics:
+        return percent(metrics["accuracy"])
+    return f"R² {metrics['r2']:.4f}" if "r2" in metrics else f"{metrics['loss']:.4f}"
 
 
 def signature(graph: Graph) -> dict[str, dict[str, str]]:

@@ -31,6 +31,7 @@ def load(
     validation: str | os.PathLike[str] | None = None,
     group: str = "",
     time: str = "",
+    drop: Names = (),
     names: Sequence[str] | None = None,
     sep: str | None = None,
     header: bool | None = None,
@@ -62,6 +63,8 @@ def load(
         A part in a source of its own, read in the same way.
     group, time : str
         A column of a table that the rows are parted by, see `split`. It is no input.
+    drop : str or sequence of str
+        Columns of a table to leave out.
     names, sep, header, encoding, holes, kinds, memory : optional
         How a table is read; see `read_table`.
     size : (width, height), int or "WxH", optional
@@ -91,15 +94,16 @@ def load(
     pixels = images.as_size(size)
     reading = _given(names=names, sep=sep, header=header, encoding=encoding, holes=holes, kinds=kinds)
     looking = _given(size=pixels, color=color)
-    columns = _given(group=group, time=time)
+    columns = _given(group=group, time=time, drop=columns_named(drop) if drop else ())
     make = bundled.find(spec) if isinstance(spec, str) else None
     if make is not None:  # not a Path: that is a folder of this name
         _unused(f"the bundled set {spec}", reading | looking)
         data = make()
         if data.table is not None and (target is not None or task is not None or columns):
             story, suggests = data.story, data.suggests
+            kept = data.table.drop(columns.pop("drop", ()))
             data = table_dataset(
-                data.table, columns_named(target) if target is not None else data.target,
+                kept, columns_named(target) if target is not None else data.target,
                 name=data.name, task=task, source=data.source, **columns,
             )  # fmt: skip
             data = replace(data, story=story, suggests=suggests)
@@ -133,7 +137,7 @@ def load(
             else:
                 file = target if target is None or isinstance(target, str) else str(target[0])
                 data = readers.array_dataset(path, form, file, task)
-    options = {**reading, **looking, **columns}
+    options = {**reading, **looking, **columns, **_given(drop=drop)}
     if target is not None:
         names_ = columns_named(target)
         options["target"] = list(names_) if data.table is not None else str(readers.path_of(names_[0]))
@@ -393,6 +397,7 @@ def _table(
     from backpass.data.tables import read_table
 
     table = read_table(path, **reading, memory=memory)
+    table = table.drop(columns.pop("drop", ()))
     if target is None:
         shown = ", ".join(table.names[:30]) + (", ..." if len(table.names) > 30 else "")
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backpass.errors import GraphError, nearest
 from backpass.ir.node import Node, inputs_of, normalised
+from backpass.ir.op import Op
 from backpass.ir.types import ArrayType
 
 if TYPE_CHECKING:
@@ -96,6 +97,19 @@ class Graph:
     def inputs_of_kind(self, kind: str) -> dict[str, Node]:
         """The inputs of one kind: "data", "parameter", "state" or "number"."""
         return {name: n for name, n in self.inputs.items() if n.op.settings().get("kind") == kind}
+
+    def bound(self, dims: Mapping[str, int]) -> tuple[Op, ...]:
+        """The op of each of `nodes`, for these sizes of the named dimensions.
+
+        Kept for the last few sizes: a loop asks for the same ones step after step.
+        """
+        known: dict[tuple[tuple[str, int], ...], tuple[Op, ...]] = self.__dict__.setdefault("_bound", {})
+        key = tuple(dims.items())
+        if key not in known:
+            while len(known) >= 8:
+                known.pop(next(iter(known)))
+            known[key] = tuple(node.op.bind(dims) for node in self.nodes)
+        return known[key]
 
     def __getitem__(self, name: str) -> Node:
         try:

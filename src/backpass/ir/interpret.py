@@ -26,9 +26,9 @@ def interpret(
         Over what to compute.
     """
     values: dict[Node, Any] = {}
-    for node in graph.nodes:
-        if node.op.feeds:
+    for node, op in zip(graph.nodes, graph.bound(dims), strict=True):
+        if op.feeds:
             values[node] = feeds[str(node.name)]
         else:
-            values[node] = node.op.bind(dims).forward(xp, *(values[x] for x in node.inputs))
+            values[node] = op.forward(xp, *(values[x] for x in node.inputs))
     return values

@@ -22,7 +22,7 @@ class Evaluator:
         See `backpass.training.step.predict_graph`.
     prediction : str
         The name of the prediction (``a2``).
-    task : {"classification", "regression"}
+    task : {"classification", "multilabel", "regression"}
     """
 
     def __init__(self, program: Graph, prediction: str, task: str) -> None:
@@ -50,6 +50,8 @@ class Evaluator:
         found = {"loss": float(np.mean(np.concatenate(losses)))}
         if self.task == "classification":
             found["accuracy"] = float(np.mean(classes_of(a) == classes_of(t)))
+        elif self.task == "multilabel":
+            found["accuracy"] = float(np.mean((a > 0.5) == (t > 0.5)))  # of all labels of all rows
         else:
             rest = float(np.sum((t.astype(np.float64) - a) ** 2))
             spread = float(np.sum((t.astype(np.float64) - t.mean(axis=0, dtype=np.float64)) ** 2))

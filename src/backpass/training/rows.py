@@ -1,36 +1,36 @@
-"""The training rows as a network sees them: scaled, encoded, and numbered as in the data set."""
+"""How data enter a run: taken apart, prepared by the training rows, and found again for a replay."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.data import Dataset, split
+from backpass.data import Dataset
 from backpass.data import load as load_data
-from backpass.errors import RecordError, ShapeError
+from backpass.data.preparation import Preparation, fit_preparation
+from backpass.data.split import some_of
+from backpass.errors import RecordError, ShapeError, UsageError
 from backpass.exec.base import Array
 from backpass.training.folder import RunFolder
-from backpass.training.settings import Settings
+from backpass.training.settings import DataSettings, Settings
 
 #: Training rows that came as arrays are kept in the run folder up to this size.
 KEPT_BYTES = 256_000_000
+
+Pair = tuple[Array, Array]
+Index = NDArray[np.int64]
 
 
 class Rows:
     """The training rows as the network sees them, and their numbers in the data set."""
 
-    def __init__(self, arrays: Mapping[str, Array], numbers: NDArray[np.int64]) -> None:
+    def __init__(self, arrays: Mapping[str, Array], numbers: Index) -> None:
         self.arrays, self.numbers = dict(arrays), numbers
-
-    @classmethod
-    def taken(cls, x: Array, t: Array, part: NDArray[np.int64]) -> Rows:
-        """Some of the rows that `entered` made."""
-        if len(part) == len(x):
-            return cls({"x": x, "t": t}, part)
-        return cls({"x": x[part], "t": t[part]}, part)
 
     @classmethod
     def again(cls, settings: Settings, path: Path | None) -> Rows:
@@ -41,10 +41,10 @@ class Rows:
             return cls._checked(kept, settings, f"{path}: rows.safetensors")
         if not where.source:
             raise RecordError(
-                f"the training rows of this run came as arrays and were not kept with it (over "
+                f"the training rows of this run came from memory and were not kept with it (over "
                 f"{KEPT_BYTES // 10**6} MB). Give them: backpass.load(path, data=(X, y))"
             )
-        return cls.matching(load_data(where.source), settings)
+        return cls.matching(load_data(where.source, **where.options), settings)
 
     @classmethod
     def matching(cls, dataset: Dataset, settings: Settings) -> Rows:
@@ -55,9 +55,11 @@ class Rows:
                 f"the data of this run have changed: {where.source or where.name} is not what it was "
                 "trained on, so its steps cannot be computed again"
             )
-        train, _, _ = parts_of(dataset, where.validation, where.test, settings.seed)
-        x, t = entered(dataset, settings.dtype, int(settings.layers[-1]["units"]))
-        return cls.taken(x, t, train)
+        numbers = parts_of(dataset, where.validation, where.test, settings.seed, where.limit)["train"]
+        known = Preparation.from_description(where.preparation)
+        _, found = prepare(dataset, {"train": numbers}, settings.dtype, preparation=known)
+        x, t = found["train"]
+        return cls({"x": x, "t": for_outputs(t, where.outputs, known)}, numbers)
 
     @classmethod
     def _checked(cls, kept: Mapping[str, Array], settings: Settings, where: str) -> Rows:
@@ -65,7 +67,7 @@ class Rows:
         count, kind = settings.data.rows, np.float32 if settings.dtype == "f32" else np.float64
         wanted = {
             "x": ((count, settings.in_features), kind),
-            "t": ((count, settings.layers[-1]["units"]), kind),
+            "t": ((count, settings.data.outputs), kind),
             "numbers": ((count,), np.int64),
         }
         for name, (shape, dtype) in wanted.items():
@@ -74,25 +76,151 @@ class Rows:
         return cls({"x": kept["x"], "t": kept["t"]}, kept["numbers"])
 
 
-def entered(dataset: Dataset, dtype: str, outputs: int) -> tuple[Array, Array]:
-    """What enters the network: scaled rows, and targets with one column an output."""
-    kind = np.float32 if dtype == "f32" else np.float64
-    x, t = dataset.inputs(kind), dataset.targets(kind)
-    if outputs == 1 and t.shape[1] == 2 and dataset.task == "classification":
-        t = np.ascontiguousarray(t[:, 1:])  # one output for two classes: is it the second?
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """The data of a run, as they enter the network.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    preparation : Preparation
+        Fitted on the training rows alone.
+    rows : Rows
+        The training rows.
+    held : dict of str to (x, t)
+        "validation" and "test", where there are any.
+    settings : DataSettings
+    """
+
+    dataset: Dataset
+    preparation: Preparation
+    rows: Rows
+    held: dict[str, Pair]
+    settings: DataSettings
+
+    def for_outputs(self, outputs: int) -> Entry:
+        """The same for a network of so many outputs; see `for_outputs`."""
+        if outputs == self.settings.outputs:
+            return self
+        t = for_outputs(self.rows.arrays["t"], outputs, self.preparation)
+        held = {name: (x, for_outputs(t, outputs, self.preparation)) for name, (x, t) in self.held.items()}
+        rows = Rows({"x": self.rows.arrays["x"], "t": t}, self.rows.numbers)
+        changed: dict[str, Any] = {f: getattr(self.settings, f) for f in self.settings.__struct_fields__}
+        return replace(self, rows=rows, held=held, settings=DataSettings(**changed | {"outputs": outputs}))
+
+
+def enter(
+    dataset: Dataset,
+    validation: float | None,
+    test: float | None,
+    *,
+    limit: int | None = None,
+    seed: int,
+    dtype: str,
+) -> Entry:
+    """Take the rows apart, fit the preparation on the training rows, and apply it to all parts.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    validation, test : float, optional
+        Fractions of the rows to hold out. If left out, the part that the data set itself gives is used.
+    limit : int, optional
+        Train on so many of the training rows only; the other parts are the same for any limit.
+    seed : int
+    dtype : {"f32", "f64"}
+    """
+    parts = parts_of(dataset, validation, test, seed, limit)
+    train = parts.pop("train")
+    preparation, found = prepare(dataset, {"train": train}, dtype)
+    x, t = found["train"]
+    held = _held(dataset, parts, validation, test, preparation, dtype)
+    settings = DataSettings(
+        name=dataset.name,
+        source=dataset.source,
+        options=dataset.options,
+        fingerprint=dataset.fingerprint(),
+        preparation=preparation.describe(),
+        task=preparation.task,
+        classes=tuple(c.item() if isinstance(c, np.generic) else c for c in preparation.classes),
+        outputs=t.shape[1],
+        validation=validation,
+        test=test,
+        limit=limit,
+        rows=len(train),
+        all_rows=len(dataset),
+        image_shape=dataset.image_shape,
+    )
+    return Entry(dataset, preparation, Rows({"x": x, "t": t}, train), held, settings)
+
+
+def held_again(settings: Settings) -> dict[str, Pair]:
+    """The held-out rows of a loaded run, where they can be read again; else nothing."""
+    where = settings.data
+    if not where.source:
+        return {}
+    dataset = load_data(where.source, **where.options)
+    known = Preparation.from_description(where.preparation)
+    parts = parts_of(dataset, where.validation, where.test, settings.seed, where.limit)
+    del parts["train"]
+    return {
+        name: (x, for_outputs(t, where.outputs, known))
+        for name, (x, t) in _held(dataset, parts, where.validation, where.test, known, settings.dtype).items()
+    }
+
+
+def _held(
+    dataset: Dataset,
+    parts: Mapping[str, Index],
+    validation: float | None,
+    test: float | None,
+    preparation: Preparation,
+    dtype: str,
+) -> dict[str, Pair]:
+    """The rows that are held out, prepared: parts of the data, or those that the source itself gives."""
+    wanted = {name: part for name, part in parts.items() if len(part)}
+    found = prepare(dataset, wanted, dtype, preparation)[1] if wanted else {}
+    own = (("validation", validation, dataset.validation), ("test", test, dataset.test))
+    for name, fraction, other in own:
+        if fraction is None and other is not None:
+            found |= prepare(other, {name: np.arange(len(other))}, dtype, preparation)[1]
+    return found
+
+
+def parts_of(
+    dataset: Dataset, validation: float | None, test: float | None, seed: int, limit: int | None = None
+) -> dict[str, Index]:
+    """The rows of each part, as numbered in the data set."""
+    train, held, tested = dataset.parts(validation or 0.0, test or 0.0, seed=seed)
+    if limit is not None:
+        if not 1 <= limit <= len(train):
+            raise UsageError(
+                f"rows={limit:,} is not possible: there are {len(train):,} rows to train on"
+                f" ({len(held) + len(tested):,} are held out)."
+            )
+        train = some_of(train, limit, seed)
+    return {"train": train, "validation": held, "test": tested}
+
+
+def for_outputs(t: Array, outputs: int, preparation: Preparation) -> Array:
+    """Targets for a network of so many outputs: two classes can have one, is it the second?"""
+    if outputs == 1 and t.shape[1] == 2 and preparation.task == "classification":
+        t = np.ascontiguousarray(t[:, 1:])
     if t.shape[1] != outputs:
-        classes = dataset.task == "classification"
-        what = f"{len(dataset.classes)} classes" if classes else f"{t.shape[1]} targets"
+        what = f"{t.shape[1]} {'classes' if preparation.task == 'classification' else 'targets'}"
         raise ShapeError(
             f"the data have {what}, but the last layer has {outputs} units\n"
             f"  Write Dense({t.shape[1]}, ...) as the last layer."
         )
-    return x, t
+    return t
 
 
-def parts_of(
-    dataset: Dataset, validation: float, test: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of each part, as numbered in the data set."""
-    labels = dataset.codes() if dataset.task == "classification" else len(dataset)
-    return split(labels, validation, test, seed=seed)
+def prepare(
+    dataset: Dataset, parts: Mapping[str, Index], dtype: str, preparation: Preparation | None = None
+) -> tuple[Preparation, dict[str, Pair]]:
+    kind = np.float32 if dtype == "f32" else np.float64
+    known = preparation or fit_preparation(dataset, parts["train"])
+    return known, {
+        name: (known.inputs(dataset, kind, rows), known.targets(dataset, kind, rows))
+        for name, rows in parts.items()
+    }

@@ -8,7 +8,7 @@ import msgspec
 
 from backpass.errors import RecordError
 
-#: Format 1 had no penalties, weights, stopping rules or events; it is still read.
+#: Format 1 had one way to prepare data, and no program of prediction beside that of a step.
 FORMAT = 2
 
 Status = Literal["running", "finished", "interrupted", "diverged", "stopped early", "time limit"]
@@ -18,14 +18,18 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the rows came from, and what was done to them."""
 
     name: str
-    source: str  #: what `data.load` takes, or "" for arrays kept in the run folder
+    source: str  #: what `data.load` takes, or "" for rows kept in the run folder
+    options: dict[str, Any]  #: of `data.load`
     fingerprint: str  #: of the whole data set
-    scale: float  #: what raw values are multiplied by
-    task: Literal["classification", "regression"]
+    preparation: dict[str, Any]  #: see `data.preparation.Preparation.describe`
+    task: Literal["classification", "multilabel", "regression"]
     classes: tuple[str | int | float | bool, ...]
-    validation: float  #: fraction held out
-    test: float  #: fraction held out
+    outputs: int  #: columns of the targets, as the network has them
+    validation: float | None  #: fraction held out; None for the part that the source itself gives
+    test: float | None  #: likewise
+    limit: int | None  #: how many of the rows that could be trained on were used; None for all
     rows: int  #: training rows
+    all_rows: int  #: of the data set, held-out rows included
     image_shape: tuple[int, ...] | None = None
 
 
@@ -106,19 +110,20 @@ def decode(raw: bytes, where: str) -> RunFile:
     Raises
     ------
     RecordError
-        The file is torn, was not written by backpass, or by a newer version.
+        The file is torn, was not written by backpass, or by a version with another format.
     """
     try:
         head = msgspec.json.decode(raw)
         if not isinstance(head, dict) or not isinstance(head.get("format"), int):
             raise RecordError(f"{where} was not written by backpass: it has no format number")
-        if head["format"] > FORMAT:
+        if head["format"] != FORMAT:
             from backpass.version import __version__
 
+            newer = head["format"] > FORMAT
             raise RecordError(
                 f"{where} was written by backpass {head.get('version', '(unknown)')} in format "
                 f"{head['format']}; this is backpass {__version__}, which reads format {FORMAT}. "
-                "Install the newer version."
+                + ("Install the newer version." if newer else "Install that version, or train again.")
             )
         return msgspec.json.decode(raw, type=RunFile)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from backpass.training.record import Record
 from backpass.training.rows import KEPT_BYTES, Rows
 from backpass.training.settings import Settings
 
+_PAUSE = 1.0  # seconds from one writing of what is new to the next
+
 
 class Writer:
     """Writes a record into its folder as it grows.
@@ -33,6 +37,7 @@ class Writer:
     def __init__(self, folder: RunFolder, record: Record, rows: Rows | None) -> None:
         self.folder, self.record = folder, record
         self.marks: set[int] = set()
+        self._at = -math.inf
         self._start(rows)
 
     def _start(self, rows: Rows | None) -> None:
@@ -50,9 +55,13 @@ class Writer:
             batches = record.batches
             folder.arrays("order", {f"{e:06d}": batches.epoch(e) for e in range(batches.epochs)})
 
-    def wrote(self, done: int = 0) -> None:
+    def wrote(self, done: int = 0, final: bool = False) -> None:
         """Write what is new. The outcome comes after the checkpoints that it speaks of, and before those go
         that it no longer needs: whenever the process ends, what it says is there."""
+        soon = time.monotonic() - self._at < _PAUSE
+        if soon and not final:  # a better epoch every few milliseconds is not worth a disk access each
+            return
+        self._at = time.monotonic()
         now = self.record.checkpoints.keys()
         new, old = sorted(now - self.marks), self.marks - now
         for mark in new:
@@ -66,7 +75,7 @@ class Writer:
 
     def end(self) -> None:
         """Write the result, the remaining costs and the outcome."""
-        self.wrote()
+        self.wrote(final=True)
         result = self.record.result()
         needed = self.record.predict_graph.inputs
         self.folder.arrays("weights", {name: result[name] for name in needed if name in result})

@@ -1,0 +1,77 @@
+"""How far a training is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from backpass.cli.output import Output, duration
+from backpass.cli.words import quick_score
+
+if TYPE_CHECKING:
+    from backpass.training.loop import Progress
+
+#: Seconds between plain lines, where no terminal shows a bar.
+_LINE_SECONDS = 2.0
+
+
+class Bar:
+    """A bar on a terminal, plain lines elsewhere; both on standard error."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.bar: Any = None
+        self.shown = ""  # the last validation score
+        self.spoke = time.monotonic()
+
+    def __enter__(self) -> Bar:
+        console = self.output.console(stderr=True)
+        if not self.output.quiet and console.is_terminal:
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+            self.bar = Progress(
+                SpinnerColumn(finished_text=" "),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[words]}"),
+                console=console,
+                transient=True,
+            )
+            self.task = self.bar.add_task("preparing", total=None, words="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def pause(self) -> None:
+        """Off, while others write."""
+        if self.bar is not None:
+            self.bar.stop()
+
+    def resume(self) -> None:
+        if self.bar is not None:
+            self.bar.start()
+
+    def show(self, event: Progress) -> None:
+        """Take in where the run is."""
+        if self.output.quiet:
+            return
+        if event.validation is not None:
+            self.shown = f"validation {quick_score(event.validation)}"
+        left = event.seconds / event.step * (event.steps - event.step)
+        told = [f"step {event.step:,}/{event.steps:,}", f"cost {event.cost:.4f}", self.shown]
+        told = [word for word in told if word] + [f"{duration(left)} left"]
+        epoch = f"epoch {min(event.epoch + (event.step < event.steps), event.epochs):,}/{event.epochs:,}"
+        if self.bar is not None:
+            self.bar.update(
+                self.task, description=epoch, total=event.steps, completed=event.step, words="  ".join(told)
+            )
+        elif time.monotonic() - self.spoke >= _LINE_SECONDS:
+            self.spoke = time.monotonic()
+            self.output.console(stderr=True).print("  ".join([epoch, *told]))

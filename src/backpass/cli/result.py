@@ -1,0 +1,193 @@
+"""How a training ended: its metrics, its report, what to type next; and the same as an object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backpass.cli import words
+from backpass.cli.output import Output, Stopped, clean, duration, percent
+from backpass.errors import BackpassError, NonFinite
+
+if TYPE_CHECKING:
+    from backpass.run import Run
+
+_MOST_CLASSES = 12  # with a line of their own
+
+#: Columns of the table: key, heading, how it is written.
+COLUMNS = {
+    "classification": (("log_loss", "log loss"), ("accuracy", "accuracy"), ("auc", "AUC")),
+    "multilabel": (
+        ("log_loss", "log loss"),
+        ("accuracy", "accuracy"),
+        ("exact", "all right"),
+        ("auc", "AUC"),
+    ),
+    "regression": (("r2", "R²"), ("mae", "MAE"), ("rmse", "RMSE")),
+}
+_SHARES = ("accuracy", "exact", "precision", "recall")
+
+
+def finish(output: Output, run: Run, command: str) -> None:
+    """Say how it went, and write the report."""
+    best = shown_part(run)
+    output.say()
+    columns = COLUMNS[run.settings.data.task]
+    rows = [[part, *cells(found, columns)] for part, found in run.scores.items()]
+    for model in run.baselines.values():
+        rows.append([f"{model['name']} ({best})", *cells(model["parts"][best], columns)])
+    output.table(["", *(heading for _, heading in columns)], rows)
+    _by_class(output, run, best)
+    _judged(output, run, best)
+    output.say()
+    for note in run.record.outcome.notes:
+        output.note(f"note: {note}")
+    ended = "" if run.status == "finished" else f" ({run.status}: {run.record.outcome.message})"
+    kept = run.record.outcome.best_step
+    output.say(
+        f"{run.steps:,} steps in {duration(run.record.outcome.seconds)}{ended.replace(': )', ')')}"
+        + (f"; the weights are those of step {kept:,}, the best" if kept not in (None, run.steps) else "")
+    )
+    try:
+        report = run.report(command=command)
+    except BackpassError as error:
+        output.note(f"note: no report could be written: {error}")
+        output.say(f"The run is in {run.path}")
+    else:
+        output.say(f"The run is in {run.path}; to look at it, open {report}")
+    output.say("Next, for example:")
+    for line in _next(run):
+        output.say(f"  {line}")
+
+
+def shown_part(run: Run) -> str:
+    """The part to judge a network by."""
+    return next(part for part in ("test", "validation", "train") if part in run.parts)
+
+
+def cells(found: dict[str, Any], columns: tuple[tuple[str, str], ...]) -> list[str]:
+    return [_cell(key, found.get(key)) for key, _ in columns]
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return percent(value) if key in _SHARES else f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _by_class(output: Output, run: Run, part: str) -> None:
+    """Precision and recall of each class or label; or the figures of each target."""
+    scores = run.scores[part]
+    found = scores.get("by_class") or scores.get("by_label") or scores.get("by_target") or []
+    if not 2 <= len(found) <= _MOST_CLASSES:
+        return
+    key = next(k for k in ("class", "label", "target", "name") if k in found[0])
+    if "precision" in found[0]:
+        rows = [
+            [
+                str(x[key]),
+                _cell("precision", x["precision"]),
+                _cell("recall", x["recall"]),
+                f"{x['support']:,}",
+            ]
+            for x in found
+        ]
+        head = [part, "precision", "recall", "rows"]
+    else:
+        rows = [[str(x[key]), *cells(x, COLUMNS["regression"])] for x in found]
+        head = [part, *(heading for _, heading in COLUMNS["regression"])]
+    output.say()
+    output.table(head, rows)
+
+
+def _judged(output: Output, run: Run, part: str) -> None:
+    """Whether the network is worth its trouble."""
+    key = "r2" if run.settings.data.task == "regression" else "accuracy"
+    ours = run.scores[part].get(key)
+    simple = {name: model["parts"][part].get(key) for name, model in run.baselines.items()}
+    if ours is None or any(value is None for value in simple.values()):
+        return
+    least = simple.get("majority", simple.get("mean", 0.0))
+    if least is not None and ours <= least + (0.02 if key == "r2" else 0.0):
+        output.say("So this network has learned nothing yet.", "yellow")
+        output.say("Try another --lr, more --epochs, or other columns.")
+    elif simple.get("linear") is not None and ours < simple["linear"]:
+        output.say("A linear model does better here: prefer it, or give the network more rows or --l2 0.001.")
+
+
+def _next(run: Run) -> list[str]:
+    """What to type next, with a weight that has something to say."""
+    given = run.settings.data.source
+    new = "new.csv" if run.preparation.kind == "table" else "new.npy"
+    return [
+        f"backpass show {run.path} --backward",
+        f"backpass why {run.path} '{moved(run)}' --step {run.steps}",
+        f"backpass predict {run.path} {new if given else 'new.npy'} --out predictions.csv",
+    ]
+
+
+def moved(run: Run) -> str:
+    """The weight of the output layer that has moved most since the start."""
+    import numpy as np
+
+    name = [n for n, array in run.weights.items() if array.ndim == 2][-1]
+    moved = np.abs(run.weights[name].astype(np.float64) - run.record.checkpoints[0][name])
+    return f"{name}[{','.join(str(int(i)) for i in np.unravel_index(np.argmax(moved), moved.shape))}]"
+
+
+def result(run: Run) -> dict[str, Any]:
+    """The object of ``--json``."""
+    settings, batches, outcome = run.settings, run.record.batches, run.record.outcome
+    return {
+        "run": str(run.path),
+        "report": str(run.path / "report.html") if run.path and (run.path / "report.html").exists() else None,
+        "status": run.status,
+        "task": settings.data.task,
+        "data": settings.data.name,
+        "prepared": run.preparation.summary(),
+        "warnings": list(run.preparation.warnings),
+        "network": words.network(settings),
+        "weights": words.weights(run.graph),
+        "rows": {part: len(x) for part, (x, _) in run.parts.items()},
+        "steps": run.steps,
+        "best_step": outcome.best_step,
+        "epochs": batches.epoch_of(run.steps) if run.steps < batches.steps else settings.epochs,
+        "seconds": round(outcome.seconds, 6),
+        "executor": settings.executor,
+        "executor_why": settings.executor_why,
+        "seed": settings.seed,
+        "metrics": {
+            part: {**run.metrics.get(part, {}), **found}
+            for part, found in (run.scores if run.steps else {}).items()
+        },
+        "baselines": run.baselines if run.steps else {},
+    }
+
+
+def stopped(run: Run | None, folder: Path, code: int) -> Stopped:
+    """A training that was asked to stop."""
+    if run is None or not (folder / "run.json").exists():
+        return Stopped("before the first step; nothing was kept", code)
+    total = run.record.batches.steps
+    error = Stopped(
+        f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}", code, result(run)
+    )
+    scores = [f"{part} {words.quick_score(found)}" for part, found in run.metrics.items()]
+    if scores and run.steps:
+        error.add_note(f"  So far: {', '.join(scores)}")
+        error.add_note(f"  Ask it something: backpass why {folder} '{moved(run)}'")
+    return error
+
+
+def told_divergence(error: NonFinite, folder: Path) -> None:
+    """Where the run is, and how to look at its last good step."""
+    run = getattr(error, "run", None)
+    error.add_note(f"  The run up to there is in {folder}")
+    details: dict[str, Any] = {"step": error.step, "tensor": error.tensor}
+    if run is not None:
+        details |= {"run": str(folder), "status": run.status, "steps": run.steps}
+        if run.steps:
+            error.add_note(
+                f"  Look at its last good step: backpass why {folder} '{moved(run)}' --step {run.steps}"
+            )
+    error.details = clean(details)  # type: ignore[attr-defined]
