@@ -54,6 +54,7 @@ from backpass.ops import (
     Softplus,
     Sqrt,
     Sum,
+    Tanh,
     Transpose,
     Where,
     constant,
@@ -154,6 +155,8 @@ def test_values_that_replace_each_other() -> None:
     carried({"a": Sum()(x) + 0.0 * c, "b": Identity()(d)}, {"a": "c", "b": "d"})
     chained = m * 0.9 + mean  # a new value that is read again, stored and not
     carried({"a": chained, "b": w - chained * chained, "e": Sum()(chained * w)}, {"a": "m", "b": "w"})
+    bent = Tanh()(chained)  # stored before `chained` is; the sum that both read must live that long
+    carried({"a": chained, "b": w + bent * bent}, {"a": "m", "b": "w"})
 
 
 def test_a_value_that_reads_itself_out_of_place() -> None:
@@ -277,6 +280,11 @@ def test_special_values_in_reductions(bad: float) -> None:
         value[1, 2] = bad
         value[2, 3] = 1.0 if np.isnan(bad) else -bad
         check_executor(Compiled(), graph, {"x": value}, rtol=1e-15)
+
+
+def test_a_buffer_is_used_again_for_its_own_dtype_only() -> None:
+    half = Cast("f64")(CumSum(0)(data("n", "i64[B]"))) * 0.5
+    check_executor(Compiled(), Graph({"y": half * half}), {"n": np.array([1, 2, 4])})
 
 
 def test_integers_stay_integers() -> None:
