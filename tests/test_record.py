@@ -155,8 +155,15 @@ def test_whenever_the_process_ends_the_folder_holds(tmp_path: Path, monkeypatch:
             monkeypatch.setattr(os, "replace", check)
 
     monkeypatch.setattr(os, "replace", check)
-    run = train("reference", out=tmp_path / "a", **{**_stopping(), "optimizer": SGD(0.1), "epochs": 8})
+    falling = SGD(OnPlateau(1.0, factor=0.3, patience=1))
+    run = train(
+        "reference",
+        out=tmp_path / "a",
+        **{**_stopping(), "optimizer": falling, "epochs": 8, "stop": EarlyStopping(9)},
+    )
     assert len({best for _, best, _ in seen}) > 3  # better states came and went meanwhile
+    dropped = run.record.outcome.events[0].step  # and the rate fell between two of them
+    assert any(best and best > dropped for _, best, _ in seen)
     assert seen[-1] == (run.steps, run.record.outcome.best_step, run.status)
     assert seen == sorted(seen, key=lambda found: found[0])
 
