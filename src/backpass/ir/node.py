@@ -222,7 +222,7 @@ def apply(op: Op, *inputs: Node | float, name: str | None = None) -> Node:
     dtype = _dtype_of_numbers(op, inputs)
     try:
         nodes = tuple(x if isinstance(x, Node) else _constant(x, dtype) for x in inputs)
-    except (TypeError, ValueError):
+    except TypeError:
         wrong = next(x for x in inputs if not isinstance(x, Node) and not isinstance(x, (int, float)))
         raise UsageError(
             f"{op.name} takes values of a program and numbers, not {type(wrong).__name__}"

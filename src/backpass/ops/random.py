@@ -45,7 +45,7 @@ class Uniform(Op):
         f64 drops the same units.
 
     Entry number i in row-major order is ``mix(start + i · step) >> 40`` over 2²⁴, in arithmetic modulo 2⁶⁴,
-    with ``start = mix(mix(counter + G) ^ mix(key + G))``, ``step = mix(start + G) | 1``,
+    with ``start = mix(mix(key + G) + counter)``, ``step = mix(start + G) | 1``,
     G = 0x9E3779B97F4A7C15, and mix the finaliser of SplitMix64.
 
     Examples
@@ -76,7 +76,7 @@ def uniform(counter, key, shape, dtype):
     for n in shape:
         size *= n
     counter = reshape(counter, (1,)).astype(uint64)
-    start = mix(mix(counter + golden) ^ mix(zeros((1,), uint64) + (key + golden) % 2**64))
+    start = mix(mix(zeros((1,), uint64) + (key + golden) % 2**64) + counter)
     bits = mix(start + arange(size, dtype=uint64) * (mix(start + golden) | 1)) >> 40
     return reshape(bits.astype(dtype) * dtype(2.0**-24), shape)
 """
@@ -104,7 +104,7 @@ def uniform(counter, key, shape, dtype):
             np.uint64
         )  # not a scalar: those warn of overflow
         keyed = np.array([(self.key + _GOLDEN) & _MASK], np.uint64)
-        start = _mixed(_mixed(count + _GOLDEN) ^ _mixed(keyed))
+        start = _mixed(_mixed(keyed) + count)
         step = _mixed(start + _GOLDEN) | 1
         shape = [int(n) for n in self.shape]
         bits = _mixed(start + np.arange(math.prod(shape), dtype=np.uint64) * step) >> 40
