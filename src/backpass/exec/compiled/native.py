@@ -184,7 +184,7 @@ def _mixed(x):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy", nogil=True)
 def uniform_start(counter, key):  # type: ignore[no-untyped-def]
-    return _mixed(_mixed(np.uint64(counter) + _GOLDEN) ^ _mixed(np.uint64(key) + _GOLDEN))
+    return _mixed(_mixed(np.uint64(key) + _GOLDEN) + np.uint64(counter))
 
 
 @njit(error_model="numpy", nogil=True)
