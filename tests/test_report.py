@@ -235,7 +235,25 @@ def test_a_cloud_has_every_point_and_says_which() -> None:
     assert many.count("h0") == 1000
     x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)h0", many), dtype=float).T
     slope = np.diff(y) / np.diff(x)
-    np.testing.assert_allclose(slope, (64 - 504) / (536 - 84), rtol=0.05, err_msg="all on the diagonal")
+    np.testing.assert_allclose(slope, (64 - 504) / 440, rtol=0.05, err_msg="all on the diagonal")
+
+
+@pytest.mark.parametrize("size", [1.0, 5e5, 1.234e-7, 9e12])
+def test_the_name_of_an_axis_stands_clear_of_its_numbers(size: float) -> None:
+    line = Line("a", [1, 2], [size, 1.3 * size])
+    panels = [Panel("p", "x", "yyy", [line]), Panel("q", "x", "yyy", [line])]
+    for svg in (scatter("t", [size, 2 * size], [size, 3 * size], "yyy"), line_chart("t", panels)):
+        check_drawing(svg)
+        found = list(ET.fromstring(svg).iter(f"{SVG}text"))
+        turned = [n for n in found if n.get("transform")]
+        names = [float(re.search(r"translate\(([\d.]+)", n.get("transform", "")).group(1)) for n in turned]
+        numbers = [n for n in found if n.get("class") == "e s"]
+        starts = [float(n.get("x", 0)) - width(n.text or "", 11) for n in numbers]
+        assert len(starts) >= 2 * len(names)
+        for k, name in enumerate(names):
+            left = [s for s in starts if s > name - 60 and (k + 1 == len(names) or s < names[k + 1])]
+            assert min(left) >= name + 3, "the foot of a text is up to 3 pixels below its line"
+            assert name >= 12
 
 
 # ---- weights
@@ -250,7 +268,7 @@ def test_the_links_of_a_small_net_are_its_weights(xor: bp.Run) -> None:
         weight = xor.weights[matrix][int(row), int(column)]
         assert float(value.replace("−", "-")) == pytest.approx(weight, rel=1e-3, abs=1e-4)
     assert f"unit 2 of layer 1: b1[2] = {xor.weights['b1'][2]:.4g}".replace("-", "−") in tips(picture)
-    assert [t for t in texts(picture) if t.startswith(("x[", "is"))] == ["x[0]", "x[1]", "is 1"]
+    assert [t for t in texts(picture) if t in ("x0", "x1", "is 1")] == ["x0", "x1", "is 1"]
     thick = {
         node[0].text.split(" = ")[0]: float(node.get("stroke-width", ""))
         for node in ET.fromstring(picture).iter(f"{SVG}path")
@@ -408,8 +426,8 @@ def test_with_too_few_epochs_the_curve_is_of_steps(digits: bp.Run) -> None:
 def test_quantities_are_shown_against_the_truth(quantities: bp.Run) -> None:
     found = facts(quantities)
     assert [c.name for c in found.clouds] == ["target 0", "target 1"]
-    assert found.clouds[0].part == "train", "rows that were given as arrays cannot be read again"
-    np.testing.assert_allclose(found.clouds[1].true, quantities.rows.arrays["t"][:, 1])
+    assert found.clouds[0].part == "validation"
+    np.testing.assert_allclose(found.clouds[1].true, quantities.parts["validation"][1][:, 1])
     x, t = (quantities.rows.arrays[k][:50] for k in ("x", "t"))
     given = facts(quantities, parts={"train": (x, t), "test": (x, t)})
     assert given.clouds[0].part == "test"
@@ -420,26 +438,39 @@ def test_quantities_are_shown_against_the_truth(quantities: bp.Run) -> None:
 
 def test_quantities_in_the_units_of_the_data(quantities: bp.Run) -> None:
     class Thousands:
-        target_names, columns, warnings = ("price", "size"), ("a", "b", "c"), ("a column is constant",)
+        columns, warnings = ("a", "b", "c"), ("a column is constant",)
 
-        def answers(self, outputs):
-            return 1000.0 * outputs
+        def in_units(self, values):
+            return 1000.0 * np.asarray(values, np.float64)
 
         def summary(self):
             return ["Quantities are divided by 1,000."]
 
+    kept = (
+        "settings",
+        "record",
+        "parts",
+        "weights",
+        "history",
+        "metrics",
+        "costs",
+        "steps",
+        "status",
+        "path",
+    )
     run = SimpleNamespace(
-        **{k: getattr(quantities, k) for k in ("settings", "record", "rows", "weights", "history", "metrics",
-                                               "costs", "steps", "status", "path", "text")},
+        **{name: getattr(quantities, name) for name in (*kept, "text", "probable")},
         preparation=Thousands(),
-    )  # fmt: skip
-    plain_scores, scores = held(quantities).scores["train"], held(run).scores["train"]
+        answers_named=("price", "size"),
+    )
+    of = {name: quantities.parts[name] for name in ("train",)}
+    plain_scores, scores = held(quantities, of).scores["train"], held(run, of).scores["train"]
     assert scores["mae"] == pytest.approx(1000 * plain_scores["mae"])
     assert scores["r2"] == pytest.approx(plain_scores["r2"])
-    found = facts(run)
+    found = facts(run, parts=of)
     assert [c.name for c in found.clouds] == ["price", "size"]
     assert np.ptp(found.clouds[0].true) > 1000
-    page = Page(report_html(run)).text
+    page = Page(report_html(run, parts=of)).text
     for expected in ("Quantities are divided by 1,000.", "a column is constant", "price"):
         assert expected in page
     assert {"a", "b", "c", "price", "size"} <= set(texts(plot(run, "net").svg))

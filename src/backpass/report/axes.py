@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backpass.report.svg import Svg, number
+from backpass.report.svg import Svg, number, width
+
+_UP = 8  # ticks of an upward axis, at most about
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -22,7 +24,7 @@ def figure(value: float | None, digits: int = 4) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if 1e4 <= abs(value) < 1e15:
+    if 1e4 <= abs(value) < 1e7:
         written = f"{value:,.0f}"
     else:
         written = f"{value:.{digits}g}"
@@ -153,11 +155,18 @@ def labels(ticks: Sequence[float], share: bool = False) -> list[str]:
     most = max(map(abs, values), default=0)
     even = not steps or max(steps) - min(steps) <= 1e-6 * max(steps)
     if not even or most >= 1e7 or 0 < most < 1e-3:  # a logarithmic axis, or numbers that need a power
-        written = [figure(v) for v in values]
+        # As few digits as tell the ticks apart.
+        choices = ([figure(v, digits) for v in values] for digits in range(4, 16))
+        written = next((w for w in choices if len(set(w)) == len(w)), [figure(v) for v in values])
     else:
         digits = max(0, -math.floor(math.log10(min(steps)) + 1e-9)) if steps else 2
         written = [f"{v + 0.0:,.{digits}f}".replace("-", "−") for v in values]
     return [f"{w} %" for w in written] if share else written
+
+
+def margin(y: Axis, share: bool = False) -> float:
+    """The room that the numbers and the name of an upward axis need on its left."""
+    return max([40.0, *(width(text, 11) for text in labels(y.ticks(_UP), share))]) + 36
 
 
 def frame(
@@ -176,7 +185,7 @@ def frame(
     for value, text in zip(across, labels(across), strict=True):
         svg.line(x.at(value), y.start, x.at(value), y.stop, "grid")
         svg.text(x.at(value), y.start + 17, text, "m s")
-    up = y.ticks(8)
+    up = y.ticks(_UP)
     for value, text in zip(up, labels(up, share), strict=True):
         svg.line(x.start, y.at(value), x.stop, y.at(value), "grid")
         svg.text(x.start - 7, y.at(value) + 4, text, "e s")
@@ -186,4 +195,4 @@ def frame(
         class_="frame",
     )
     svg.text((x.start + x.stop) / 2, y.start + 37, x_name, "m")
-    svg.text(x.start - 52, (y.start + y.stop) / 2, y_name, "m", turn=-90)
+    svg.text(x.start - margin(y, share) + 22, (y.start + y.stop) / 2, y_name, "m", turn=-90)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backpass.report.axes import Axis, figure, frame, percent
+from backpass.report.axes import Axis, figure, frame, margin, percent
 from backpass.report.svg import Svg, cut, number, width
 
 #: Solid, dashed and dotted, each with its colour: the same part looks the same in every panel.
@@ -73,13 +73,14 @@ def _panel(svg: Svg, panel: Panel, left: float, wide: float) -> None:
     shown = [(line, _there(line)) for line in panel.lines]
     xs = [p[0] for _, points in shown for p in points]
     ys = [p[1] for _, points in shown for p in points]
-    x = Axis.of(xs, left + 76, left + wide - 24, log=panel.x_log, tight=True)
     y = Axis.of(ys, 304, 98, log=panel.log)
+    start = left + margin(y, panel.share)
+    x = Axis.of(xs, start, left + wide - 24, log=panel.x_log, tight=True)
     svg.text(left + 16, 52, cut(panel.name, wide - 32), "b")
     whole = all(float(v).is_integer() for v in xs)
     scale = " (log)" if y.log else ""
     frame(svg, x, y, panel.x_name, panel.y_name + scale, share=panel.share, whole=whole)
-    place = left + 76
+    place = start
     for line, _ in shown:
         style = _STYLES[line.part]
         svg.line(place, 70, place + 26, 70, f"line {style}")
@@ -134,11 +135,12 @@ def scatter(
     note : str
         A line under the title: of how many rows these are, say.
     """
-    svg = Svg(title, 560, 560)
+    svg = Svg(title, 580, 560)
     svg.text(16, 46, cut("; ".join(filter(None, [note, "dashed: predicted = true"])), 528, 11), "s")
     pairs = [(a, b) for a, b in zip(true, predicted, strict=True) if math.isfinite(a) and math.isfinite(b)]
     values = [v for pair in pairs for v in pair]
-    x, y = Axis.of(values, 84, 536), Axis.of(values, 504, 64)
+    y = Axis.of(values, 504, 64)
+    x = Axis.of(values, margin(y), margin(y) + 440)
     what = cut(name, 300)
     frame(svg, x, y, f"true {what}".strip(), f"predicted {what}".strip())
     svg.line(x.start, y.start, x.stop, y.stop, "mark")

@@ -25,9 +25,9 @@ _METRICS = (
     ("exact", "all labels right", percent),
     ("log_loss", "log loss (nats)", figure),
     ("auc", "AUC", fixed),
-    ("precision", "precision (mean over classes)", percent),
-    ("recall", "recall (mean over classes)", percent),
-    ("f1", "F1 (mean over classes)", percent),
+    ("precision", "precision (macro mean)", percent),
+    ("recall", "recall (macro mean)", percent),
+    ("f1", "F1 (macro mean)", percent),
     ("r2", "R²", fixed),
     ("mae", "mean absolute error", figure),
     ("rmse", "root mean squared error", figure),
@@ -139,7 +139,7 @@ def _network(run: Any) -> str:
         elif "same" in layer:
             words.append(f"layer {layer['same']} again")
         else:
-            words.append(str(layer.get("kind", layer.get("layer", layer.get("name", "layer")))))
+            words.append(str(layer.get("layer", "layer")).replace("_", " "))
     return " - ".join(words)
 
 
