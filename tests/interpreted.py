@@ -12,19 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backpass.exec.compiled import executor
-
-_MASK = 2**64 - 1
-
-
-def _mix(x: int) -> int:
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & _MASK
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & _MASK
-    return x ^ (x >> 31)
+from backpass.exec.compiled import executor, native
 
 
 def _space(dtype: str) -> dict[str, Any]:
-    golden, real = 0x9E3779B97F4A7C15, {"f32": np.float32, "f64": np.float64}[dtype]
+    real = {"f32": np.float32, "f64": np.float64}[dtype]
 
     def mm(c: Any, a: Any, b: Any, m: int, n: int, k: int, a_row: int, a_col: int) -> None:
         step = a.itemsize
@@ -49,11 +41,12 @@ def _space(dtype: str) -> dict[str, Any]:
         "gemm": gemm,
         "mm": mm,
         "np": np,
-        "uniform_start": lambda counter, key: _mix(
-            _mix((int(counter) + golden) & _MASK) ^ _mix((key + golden) & _MASK)
+        # These are the compiled ones: with Python's integers they would be others.
+        "uniform_start": lambda counter, key: np.uint64(
+            native.uniform_start(np.int64(counter), np.int64(key))
         ),
-        "uniform_step": lambda start: _mix((start + golden) & _MASK) | 1,
-        "uniform_entry": lambda start, step, i: (_mix((start + i * step) & _MASK) >> 40) * 2.0**-24,
+        "uniform_step": lambda start: np.uint64(native.uniform_step(start)),
+        "uniform_entry": native.uniform_entry,
     }
 
 
