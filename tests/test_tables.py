@@ -1,4 +1,4 @@
-"""Reading tables: what is understood, what is said of the rest. Errors are asserted by the words a reader needs."""
+"""Reading tables: what is understood, and what is said of the rest, by the words a reader needs."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_dates_as_people_write_them(tmp_path: Path) -> None:
         assert table.kinds["d"] == "date", cells
         assert str(table["d"][0]).startswith(first)
     # month first for 7,000 rows and more than the head of the file, then a day that is no month
-    rows = "01/02/2020,0.123456789012345678901234567890\n" * 7000 + "31/02/2020,1\n".replace("02", "03")
+    rows = "01/02/2020,0.123456789012345678901234567890\n" * 7000 + "31/03/2020,1\n"
     table = read_table(written(tmp_path, "d,n\n" + rows))
     assert str(table["d"][-1]).startswith("2020-03-31")
     assert str(table["d"][0]).startswith("2020-02-01")
@@ -193,8 +193,6 @@ def test_parquet_and_json_lines_give_the_same(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         read_table(tmp_path / "l.parquet")
     says(error, "'l'", "nested", "INTEGER[]")
-    con.execute(f"copy (select 1 as a, 2 as \"A\") to '{tmp_path / 'case.parquet'}'")
-    assert read_table(tmp_path / "case.parquet").names == ("a", "A")
     con.execute(f"copy (select '1' as a, 'q' as b) to '{tmp_path / 'w.parquet'}'")
     with pytest.warns(UserWarning, match="'a'.*written as text"):
         assert read_table(tmp_path / "w.parquet")["a"].tolist() == [1.0]
@@ -249,7 +247,8 @@ BAD: list[tuple[str, str | bytes, dict[str, Any], list[str]]] = [
     ("too large", "a,b\n1,2\n1e400,3\n", {}, ["'1e400'", "too large for float64"]),
     ("thousands", 'a,b\n"1,000",2\n"12,345",3\n', {}, ["'1,000'", "thousands", "1000"]),
     ("decimal comma", "a;b\n" + "1;2\n" * 20 + "1;2,5\n", {}, ["'2,5'", "decimal comma", "2.5"]),
-    ("not a date", "d,n\n" + "2020-01-01,1\n" * 20_000 + "soon,2\n", {}, ["'d'", "row 20000", "'soon'", "dates"]),
+    ("all decimal commas", "a;b\n1,5;2\n2,5;3\n", {}, ["'1,5'", "decimal comma"]),
+    ("not a date", "d,n\n" + "2020-01-01,1\n" * 20_000 + "soon,2\n", {}, ["'d'", "row 20000", "'soon'"]),
     ("quoted line ends", 'a,b\n"x\ny",1\n' + "z,1\n" * 30 + "z,w\n", {}, ["row 31", "line 34", "'w'"]),
 ]  # fmt: skip
 
@@ -294,7 +293,7 @@ def test_columns_from_memory() -> None:
             "h": [True, None, False],
             "t": ["a", None, "b"],
             "d": np.array(["2020-01-01", "NaT", "2020-01-03"], dtype="M8[D]"),
-        }  # fmt: skip
+        }
     )
     assert list(table.kinds.values()) == ["number", "bool", "text", "text", "date"]
     assert table.take(np.array([2, 0]))["t"].tolist() == ["b", "a"]
@@ -356,6 +355,9 @@ def test_examples(name: str) -> None:
 
 
 def test_imports_nothing_heavy() -> None:
-    code = "import sys, backpass.data.tables; print([m for m in ('duckdb', 'pandas', 'scipy') if m in sys.modules])"
+    code = (
+        "import sys, backpass.data.tables; "
+        "print([m for m in ('duckdb', 'pandas', 'scipy') if m in sys.modules])"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

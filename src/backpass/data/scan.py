@@ -131,7 +131,9 @@ def guess(cells: Sequence[str | None], holes: Sequence[str] = HOLES) -> Reading:
     full = [cell.strip() for cell in cells if cell is not None and not is_hole(cell, holes)]
     if not full:
         return "number", ""
-    numbers = sum(is_number(cell) or _THOUSANDS.fullmatch(cell) is not None for cell in full)
+    numbers = sum(
+        is_number(cell) or bool(_THOUSANDS.fullmatch(cell) or _COMMA.fullmatch(cell)) for cell in full
+    )
     if numbers >= _MOST * len(full):
         return "number", ""
     if all(cell.lower() in ("true", "false") for cell in full):
@@ -285,7 +287,8 @@ def settle(con: Any, relation: Relation, at: int, reading: Reading, bad: int, fu
         later = DATE_FORMS[DATE_FORMS.index(reading[1]) + 1 :] if reading[1] in DATE_FORMS else ()
         if other in later and _fits(word, other):
             return "date", other
-    if kind != "number" or full - bad < _MOST * full:
+    wrong = is_number(word) or _THOUSANDS.fullmatch(word) or _COMMA.fullmatch(word)
+    if kind != "number" or (full - bad < _MOST * full and not wrong):
         if kind == "date" and full - bad >= _MOST * full:
             raise DataError(
                 f"{where} is {word[:60]!r}, and other cells of the column are dates.\n"

@@ -281,6 +281,8 @@ def _json_lines(
     try:
         with scan.explained(relation):
             own = [row[0] for row in con.execute(f"describe select * from {plain}").fetchall()]
+            if own == ["json"]:  # what DuckDB makes of lines that are no objects
+                _check_lines(path, packed)
             found = _renamed(own, names, path)
             places = ", ".join(f"c{at}" for at in range(len(found)))
             sql = f"(select {places} from {plain} as t({places}))"

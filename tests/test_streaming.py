@@ -1,0 +1,182 @@
+"""Tables larger than the memory budget: the numbers are those of memory; files are kept and removed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backpass.data import cache
+from backpass.data.budget import memory_budget
+from backpass.data.frames import table_dataset
+from backpass.data.stored import StoredTable
+from backpass.data.streaming import prepare
+from backpass.data.table import Table
+from backpass.data.tables import read_table
+from backpass.errors import DataError, StorageError, UsageError
+
+ROWS = 5000
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path / "cache"))
+
+
+def people(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    lines = ["age,job,day,flag,half,pay"]
+    for n in range(ROWS):
+        age = "?" if n % 50 == 0 else f"{rng.normal(40, 9):.3f}"
+        job = ["cook", "smith", "", " miller"][rng.integers(4)]
+        half = ["true", "false", ""][n % 3]
+        lines.append(f"{age},{job},2020-01-{1 + n % 28:02d},{n % 7 == 0},{half},{rng.normal():.4f}")
+    file = folder / "people.csv"
+    file.write_text("\n".join(lines))
+    return file
+
+
+def same(a: Table, b: Table) -> None:
+    assert a.kinds == b.kinds
+    for name in a.names:
+        if a.kinds[name] == "text":
+            assert a[name].tolist() == b[name].tolist(), name
+        else:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_a_stored_table_is_the_table(tmp_path: Path) -> None:
+    file = people(tmp_path)
+    small, large = read_table(file), read_table(file, memory="50KB")
+    assert small.in_memory
+    assert isinstance(large, StoredTable)
+    assert len(large) == ROWS
+    same(small, large)
+    assert small.fingerprint() == large.fingerprint()
+    blocks = list(large.blocks())
+    assert len(blocks) == 5  # the budget allows 1024 rows
+    assert [start for start, _ in blocks] == list(range(0, ROWS, 1024))
+    same(blocks[2][1], small.take(slice(2048, 3072)))
+    rows = np.random.default_rng(1).integers(0, ROWS, 3000)
+    same(large.take(rows), small.take(rows))
+    same(large.take(slice(None, None, 7)), small.take(slice(None, None, 7)))
+    same(large.take(np.array([], dtype=int)), small.take(slice(0, 0)))
+    same(large.drop(["age", "flag"]).take([3, 1]), small.drop(["age", "flag"]).take([3, 1]))
+
+
+def test_prepared_files_hold_what_memory_would(tmp_path: Path) -> None:
+    file = people(tmp_path)
+    rng = np.random.default_rng(2)
+    mixed = rng.permutation(ROWS)
+    parts = {"train": np.sort(mixed[:3500]), "validation": mixed[3500:4000], "test": np.sort(mixed[4000:])}
+    got: dict[str, Any] = {}
+    for memory in (None, "50KB"):
+        data = table_dataset(read_table(file, memory=memory), ["pay"], name="people")
+        got[str(memory)] = prepare(data, parts, np.float32, memory=memory)
+    (inside, arrays), (outside, mapped) = got["None"], got["50KB"]
+    for ours, theirs in zip(inside.describe()["columns"], outside.describe()["columns"], strict=True):
+        for key, value in ours.items():  # sums over other blocks differ in the last bits
+            assert theirs[key] == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
+    for part in parts:
+        for which in (0, 1):
+            assert isinstance(mapped[part][which], np.memmap)
+            assert not mapped[part][which].flags.writeable
+            np.testing.assert_allclose(mapped[part][which], arrays[part][which], rtol=1e-5, atol=1e-6)
+    assert arrays["train"][0].shape == (3500, len(inside.columns))
+
+
+def test_a_large_result_of_a_small_table_goes_to_files(tmp_path: Path) -> None:
+    columns = {"word": [f"w{n % 40}" for n in range(2000)], "y": np.arange(2000) * 0.37}
+    data = table_dataset(Table.from_columns(columns), ["y"], name="t")
+    parts = {"train": np.arange(2000)}
+    _, mapped = prepare(data, parts, memory="100KB")
+    _, arrays = prepare(data, parts, memory="1GB")
+    assert isinstance(mapped["train"][0], np.memmap)
+    assert not isinstance(arrays["train"][0], np.memmap)
+    np.testing.assert_array_equal(mapped["train"][0], arrays["train"][0])
+
+
+def entries() -> list[str]:
+    return sorted(path.name for path in cache.cache_folder().iterdir())
+
+
+def test_the_cache_is_used_again_and_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = people(tmp_path)
+
+    def run() -> list[str]:
+        data = table_dataset(read_table(file, memory="50KB"), ["pay"], name="people")
+        prepare(data, {"train": np.arange(4000), "test": np.arange(4000, ROWS)}, memory="50KB")
+        return entries()
+
+    first = run()
+    assert len(first) == 2
+    assert all(name.startswith("table-") for name in first)
+    made = {name: (cache.cache_folder() / name / "made.json").stat().st_ino for name in first}
+    assert run() == first
+    assert {name: (cache.cache_folder() / name / "made.json").stat().st_ino for name in first} == made
+    # a process that was killed, and an entry that nobody used for long
+    (cache.cache_folder() / "making-999999999-x").mkdir()
+    old = cache.cache_folder() / "table-old"
+    old.mkdir()
+    (old / "made.json").write_text(json.dumps({"source": "elsewhere"}))
+    os.utime(old / "made.json", (0, 0))
+    file.write_text(file.read_text() + "\n50,cook,2020-01-01,True,true,1.5")
+    third = run()
+    assert len(third) == 2  # those of the file as it was are gone, with the two others
+    assert not set(third) & set(first)
+    assert cache.clear_cache() > 0
+    assert entries() == []
+
+
+def test_an_entry_without_its_mark_is_made_again(tmp_path: Path) -> None:
+    file = people(tmp_path)
+    read_table(file, memory="50KB")
+    entry = cache.cache_folder() / entries()[0]
+    (entry / "made.json").unlink()
+    assert len(read_table(file, memory="50KB")) == ROWS
+
+
+def test_errors_of_large_tables_name_the_place(tmp_path: Path) -> None:
+    file = people(tmp_path)
+    text = file.read_text()
+    file.write_text(text + "\noops,cook,2020-01-01,True,true,1.5")
+    with pytest.raises(DataError, match=rf"line {ROWS + 2}: column 'age', row {ROWS} .*'oops'"):
+        read_table(file, memory="50KB")
+    file.write_text(text + "\n1,cook")
+    with pytest.raises(DataError, match=rf"line {ROWS + 2}: expected 6 values, got 2"):
+        read_table(file, memory="50KB")
+    assert entries() == []  # nothing half made is left
+
+
+def test_a_column_that_turns_out_to_be_words(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(
+        "a,b\n" + "\n".join([f"{n},{n}" for n in range(40_000)] + [f"1,w{n}" for n in range(40_000)])
+    )
+    table = read_table(file, memory="50KB")
+    assert not table.in_memory
+    assert table.kinds == {"a": "number", "b": "text"}
+    assert table.take([0, 79_999])["b"].tolist() == ["0", "w39999"]
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(StorageError, match="BACKPASS_CACHE"):
+        read_table(people(tmp_path), memory="50KB")
+
+
+def test_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_budget("1.5 GB") == 1_500_000_000
+    assert memory_budget("2MiB") == 2 * 2**20
+    assert memory_budget(10) == 10
+    assert 0 < memory_budget() <= 4 * 2**30
+    monkeypatch.setenv("BACKPASS_MEMORY", "3K")
+    assert memory_budget() == 3000
+    for wrong in ("much", "-1", "1XB"):
+        with pytest.raises(UsageError, match="memory budget"):
+            memory_budget(wrong)
