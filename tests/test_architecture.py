@@ -26,9 +26,9 @@ RANKS = {
     "testing": 5,
     "explain": 6,
     "report": 6,
+    "export": 6,
     "run": 7,
     "fit": 8,
-    "export": 8,
     "cli": 9,
 }
 

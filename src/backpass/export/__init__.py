@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from backpass.errors import StorageError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from backpass.export.contents import Contents
-    from backpass.run import Run
+    from backpass.export.contents import Contents, Trained
 
 __all__ = ["FORMATS", "export"]
 
@@ -42,7 +41,7 @@ FORMATS: dict[str, Callable[[Contents], dict[str, bytes]]] = {
 }
 
 
-def export(run: Run, format: str, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+def export(run: Trained, format: str, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
     """Write a trained network as files that do not need backpass.
 
     Parameters

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.ir import Graph
+from backpass.training.record import Record
+from backpass.training.settings import Settings
 
-if TYPE_CHECKING:
-    from backpass.run import Run
+
+class Trained(Protocol):
+    """What an export takes from a `backpass.Run`, which stands above this room."""
+
+    record: Record
+
+    @property
+    def settings(self) -> Settings: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Contents:
     weights: Mapping[str, Array]
     dtype: str
     preparation: Mapping[str, Any]
-    run: Run
+    run: Trained
 
     @property
     def summary(self) -> str:
@@ -48,7 +56,7 @@ class Contents:
         return "".join(c if c.isprintable() else " " for c in text)
 
 
-def contents(run: Run) -> Contents:
+def contents(run: Trained) -> Contents:
     """Take from a run what a prediction needs.
 
     Raises
