@@ -388,6 +388,7 @@ def test_every_forward_rule_runs_on_jax() -> None:
     from backpass.testing.drawing import drawn
 
     xp = ArrayNamespace(jax.numpy)
+    generator = np.random.get_state()  # which JAX draws from when it starts
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         for op in REGISTRY.all().values():
             if not op.__module__.startswith("backpass.") or op.name == "scan":
@@ -400,3 +401,4 @@ def test_every_forward_rule_runs_on_jax() -> None:
                 theirs = np.asarray(interpret(graph, feeds, d.dims, xp)[graph["y"]])
                 assert theirs.dtype == ours.dtype, op.name
                 np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=1e-13, err_msg=op.name)
+    np.random.set_state(generator)

@@ -206,9 +206,9 @@ def _factor(x: Node) -> tuple[float, Node | None]:
     if isinstance(x.op, Multiply) and x.name is None and (number := _number(x.inputs[0])) is not None:
         return number, x.inputs[1]
     if isinstance(x.op, Broadcast) and x.name is None:
-        number, rest = _factor(x.inputs[0])
-        if number != 1.0 and rest is not None:
-            return number, x.op(rest)
+        within, rest = _factor(x.inputs[0])
+        if within != 1.0 and rest is not None:
+            return within, x.op(rest)
     return 1.0, x
 
 
