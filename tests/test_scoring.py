@@ -197,8 +197,11 @@ def test_the_baselines_of_classes() -> None:
 
 def test_columns_far_from_1_do_not_spoil_the_linear_model() -> None:
     rng = np.random.default_rng(0)
-    x = np.stack([rng.normal(size=400), 1e6 + 1e5 * rng.normal(size=400)], axis=1)
-    t = ((x[:, 1] > 1e6) * 1.0)[:, None]
+    far = rng.normal(size=400)
+    wide = 10.0 ** rng.uniform(2, 6, size=(1, 20)) * rng.normal(size=(400, 20))
+    wide[:, 0] = 1e6 + 1e5 * far
+    x = np.hstack([rng.normal(size=(400, 1)), wide])
+    t = ((x[:, 0] > far) * 1.0)[:, None]
     found = baselines("classification", x[:300], t[:300], {"test": (x[300:], t[300:])})
     assert found["linear"]["parts"]["test"]["accuracy"] > 0.95
 
@@ -217,6 +220,10 @@ def test_the_baselines_of_labels_and_quantities() -> None:
     assert r2[0] > 0.999
     assert r2[1] < 0.5
     assert found["linear"]["parts"]["empty"]["rows"] == 0
+    times = baselines("regression", x, t, {"test": (x, t)}, units=lambda values: 1000 * values)
+    for model in ("mean", "linear"):
+        one, other = found[model]["parts"]["test"], times[model]["parts"]["test"]
+        near([other["mae"], other["r2"]], [1000 * one["mae"], one["r2"]])
 
 
 def test_one_class_to_train_on_leaves_the_majority() -> None:
