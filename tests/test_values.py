@@ -383,12 +383,12 @@ PINNED = [0.27625858783721924, 0.21533268690109253, 0.8087009191513062]
 
 @pytest.mark.slow
 def test_every_forward_rule_runs_on_jax() -> None:
+    generator = np.random.get_state()  # which JAX draws from when it is imported
     jax: Any = pytest.importorskip("jax")
     from backpass.ir import REGISTRY
     from backpass.testing.drawing import drawn
 
     xp = ArrayNamespace(jax.numpy)
-    generator = np.random.get_state()  # which JAX draws from when it starts
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         for op in REGISTRY.all().values():
             if not op.__module__.startswith("backpass.") or op.name == "scan":

@@ -187,9 +187,9 @@ def _folded(node: Node, x: tuple[Node, ...]) -> Node | None:
                 return Divide()(other, scalar.inputs[1])
         if _number(x[0]) is None and _number(x[1]) is not None:
             return Multiply()(x[1], x[0])  # numbers first
-        (outer, a), (within, b) = (_factor(i) for i in x)
-        if b is not None and within != 1.0 and _ordinary(outer * within, node.dtype):
-            rest = b if a is None else a * b
+        (outer, first), (within, second) = (_factor(i) for i in x)
+        if second is not None and within != 1.0 and _ordinary(outer * within, node.dtype):
+            rest = second if first is None else first * second
             return rest if outer * within == 1.0 else _repeated(outer * within, node) * rest
     return None
 
