@@ -203,7 +203,7 @@ def test_columns_far_from_1_do_not_spoil_the_linear_model() -> None:
     x = np.hstack([rng.normal(size=(400, 1)), wide])
     t = ((x[:, 0] > far) * 1.0)[:, None]
     found = baselines("classification", x[:300], t[:300], {"test": (x[300:], t[300:])})
-    assert found["linear"]["parts"]["test"]["accuracy"] > 0.95
+    assert found["linear"]["parts"]["test"]["accuracy"] > 0.9
 
 
 def test_the_baselines_of_labels_and_quantities() -> None:
