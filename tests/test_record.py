@@ -17,6 +17,7 @@ import backpass as bp
 from backpass.errors import BackpassError, RecordError, ReplayMismatch, StorageError, UsageError
 from backpass.exec.choose import executor_named
 from backpass.nn import Apply, BatchNorm, Dropout
+from backpass.training import store
 from backpass.training.optimisers import SGD, Adam, AdamW, RMSprop
 from backpass.training.schedules import Cosine, OnPlateau, WarmUp
 from backpass.training.stopping import EarlyStopping
@@ -155,6 +156,7 @@ def test_whenever_the_process_ends_the_folder_holds(tmp_path: Path, monkeypatch:
             monkeypatch.setattr(os, "replace", check)
 
     monkeypatch.setattr(os, "replace", check)
+    monkeypatch.setattr(store, "_PAUSE", 0.0)
     falling = SGD(OnPlateau(1.0, factor=0.3, patience=1))
     run = train(
         "reference",

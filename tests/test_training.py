@@ -240,5 +240,5 @@ def test_bad_data() -> None:
         with pytest.raises(DataError, match=words):
             bp.train(small(), data)
     run = bp.train(small(), (X, y), epochs=1)
-    with pytest.raises(DataError, match="rows of 4"):
+    with pytest.raises(DataError, match="3 columns, and the net was trained with 4"):
         run.predict(X[:, :3])

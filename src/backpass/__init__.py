@@ -41,21 +41,28 @@ if TYPE_CHECKING:
     from backpass.passes import backward, grad, trace, value_and_grad
     from backpass.run import Run, Visit, load
     from backpass.testing import check_gradients, check_op
-    from backpass.training.optimisers import SGD
+    from backpass.training import schedules
+    from backpass.training.optimisers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from backpass.training.stopping import EarlyStopping
 
 _HOMES = {
     "Activation": "backpass.nn",
+    "Adagrad": "backpass.training.optimisers",
+    "Adam": "backpass.training.optimisers",
+    "AdamW": "backpass.training.optimisers",
     "Answer": "backpass.explain",
     "Apply": "backpass.nn",
     "BatchNorm": "backpass.nn",
     "Dense": "backpass.nn",
     "Dropout": "backpass.nn",
+    "EarlyStopping": "backpass.training.stopping",
     "Embedding": "backpass.nn",
     "Flatten": "backpass.nn",
     "Graph": "backpass.ir",
     "Inputs": "backpass.nn",
     "LayerNorm": "backpass.nn",
     "Network": "backpass.nn",
+    "RMSprop": "backpass.training.optimisers",
     "Residual": "backpass.nn",
     "Run": "backpass.run",
     "SGD": "backpass.training.optimisers",
@@ -69,6 +76,7 @@ _HOMES = {
     "join": "backpass.nn",
     "load": "backpass.run",
     "losses": "backpass.nn",
+    "schedules": "backpass.training",
     "trace": "backpass.passes",
     "train": "backpass.fit",
     "value_and_grad": "backpass.passes",
@@ -77,17 +85,22 @@ _HOMES = {
 __all__ = [
     "SGD",
     "Activation",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Answer",
     "Apply",
     "BatchNorm",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "Flatten",
     "Graph",
     "Inputs",
     "LayerNorm",
     "Network",
+    "RMSprop",
     "Residual",
     "Run",
     "Visit",
@@ -101,6 +114,7 @@ __all__ = [
     "join",
     "load",
     "losses",
+    "schedules",
     "trace",
     "train",
     "value_and_grad",

@@ -2,13 +2,19 @@
 
 ============  ==================================================================================
 `step`        a network, a loss and an optimiser become the Graph of a step
-`optimisers`  how a gradient becomes an update
+`optimisers`  how a gradient becomes an update; `schedules`, the learning rate of each step
 `batches`     which rows each step uses
 `rows`        the training rows as the network sees them
-`loop`        many steps, in chunks; the guard; checkpoints
+`weights`     what each row counts for; given values to start from
+`loop`        many steps, in chunks; the guard; checkpoints; callbacks
+`stopping`    when a run ends early, and what is said of one that gets worse
 `evaluate`    predictions and metrics
 `record`      what a run wrote down: `settings`, checkpoints, costs
 `folder`      the run folder's files; `store`, a whole record in them
 `replay`      any step again, by the same kernel
 ============  ==================================================================================
 """
+
+from backpass.training import schedules
+
+__all__ = ["schedules"]
