@@ -19,7 +19,7 @@ from backpass.version import __version__
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
-    from backpass.fit import train
+    from backpass.fit import network_for, train
     from backpass.ir import Graph
     from backpass.nn import (
         Activation,
@@ -76,6 +76,7 @@ _HOMES = {
     "join": "backpass.nn",
     "load": "backpass.run",
     "losses": "backpass.nn",
+    "network_for": "backpass.fit",
     "schedules": "backpass.training",
     "trace": "backpass.passes",
     "train": "backpass.fit",
@@ -114,6 +115,7 @@ __all__ = [
     "join",
     "load",
     "losses",
+    "network_for",
     "schedules",
     "trace",
     "train",

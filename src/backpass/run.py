@@ -20,7 +20,7 @@ from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
-from backpass.training.rows import Entry, Pair, Rows, held_again
+from backpass.training.rows import Entry, Pair, Rows, held_again, kind_of
 from backpass.training.settings import Settings
 from backpass.training.store import Writer, read_record
 
@@ -124,8 +124,8 @@ class Run:
         """
         if isinstance(X, (str, os.PathLike)):
             X = self.read_rows(X)
-        kind = np.float32 if self.settings.dtype == "f32" else np.float64
-        return self._evaluator.predict(self.record.result(), self.preparation.inputs(X, kind))
+        x = self.preparation.inputs(X, kind_of(self.settings.dtype))
+        return self._evaluator.predict(self.record.result(), x)
 
     def read_rows(self, path: str | os.PathLike[str]) -> Any:
         """Raw rows from a file, read as the training rows were; see `backpass.data.load_rows`."""
@@ -203,7 +203,7 @@ class Run:
             if self.path is None:
                 raise UsageError("the run has no folder: save it first, or name a file, run.report('r.html')")
             path = self.path / "report.html"
-        return write_report(self, path, command=command)
+        return write_report(self, path, baselines=self.baselines, command=command)
 
     def export(self, format: str, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Write the network for use elsewhere; see `backpass.export.export`."""

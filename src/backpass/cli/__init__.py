@@ -18,6 +18,7 @@ EXAMPLES = {
     "check": ("backpass check digits --layers 30,10", "compare its gradient"),
     "why": ("backpass why runs/digits-1 'W2[3,1]' --step 1000", "ask why a weight moved"),
     "predict": ("backpass predict runs/digits-1 new.npy", "use what was learned"),
+    "export": ("backpass export runs/digits-1 --format numpy", "take the network elsewhere"),
 }
 
 

@@ -21,6 +21,7 @@ from cyclopts import (
 from backpass import __version__
 from backpass.cli import HELP, example
 from backpass.cli.check import check
+from backpass.cli.export import export
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.predict import predict
 from backpass.cli.show import show
@@ -34,6 +35,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "check": check,
     "why": why,
     "predict": predict,
+    "export": export,
 }
 
 

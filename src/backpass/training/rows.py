@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.data import Dataset
+from backpass.data import Dataset, Preparation, prepare
 from backpass.data import load as load_data
-from backpass.data.preparation import Preparation, fit_preparation
 from backpass.data.split import some_of
 from backpass.errors import RecordError, ShapeError, UsageError
 from backpass.exec.base import Array
@@ -57,14 +56,14 @@ class Rows:
             )
         numbers = parts_of(dataset, where.validation, where.test, settings.seed, where.limit)["train"]
         known = Preparation.from_description(where.preparation)
-        _, found = prepare(dataset, {"train": numbers}, settings.dtype, preparation=known)
+        _, found = prepare(dataset, {"train": numbers}, kind_of(settings.dtype), preparation=known)
         x, t = found["train"]
         return cls({"x": x, "t": for_outputs(t, where.outputs, known)}, numbers)
 
     @classmethod
     def _checked(cls, kept: Mapping[str, Array], settings: Settings, where: str) -> Rows:
         """Rows that were kept in a folder, if they are what the settings say."""
-        count, kind = settings.data.rows, np.float32 if settings.dtype == "f32" else np.float64
+        count, kind = settings.data.rows, kind_of(settings.dtype)
         wanted = {
             "x": ((count, settings.in_features), kind),
             "t": ((count, settings.data.outputs), kind),
@@ -132,7 +131,7 @@ def enter(
     """
     parts = parts_of(dataset, validation, test, seed, limit)
     train = parts.pop("train")
-    preparation, found = prepare(dataset, {"train": train}, dtype)
+    preparation, found = prepare(dataset, {"train": train}, kind_of(dtype))
     x, t = found["train"]
     held = _held(dataset, parts, validation, test, preparation, dtype)
     settings = DataSettings(
@@ -178,12 +177,12 @@ def _held(
     dtype: str,
 ) -> dict[str, Pair]:
     """The rows that are held out, prepared: parts of the data, or those that the source itself gives."""
-    wanted = {name: part for name, part in parts.items() if len(part)}
-    found = prepare(dataset, wanted, dtype, preparation)[1] if wanted else {}
+    kind = kind_of(dtype)
+    found = prepare(dataset, parts, kind, preparation=preparation)[1]
     own = (("validation", validation, dataset.validation), ("test", test, dataset.test))
     for name, fraction, other in own:
         if fraction is None and other is not None:
-            found |= prepare(other, {name: np.arange(len(other))}, dtype, preparation)[1]
+            found |= prepare(other, {name: np.arange(len(other))}, kind, preparation=preparation)[1]
     return found
 
 
@@ -215,12 +214,6 @@ def for_outputs(t: Array, outputs: int, preparation: Preparation) -> Array:
     return t
 
 
-def prepare(
-    dataset: Dataset, parts: Mapping[str, Index], dtype: str, preparation: Preparation | None = None
-) -> tuple[Preparation, dict[str, Pair]]:
-    kind = np.float32 if dtype == "f32" else np.float64
-    known = preparation or fit_preparation(dataset, parts["train"])
-    return known, {
-        name: (known.inputs(dataset, kind, rows), known.targets(dataset, kind, rows))
-        for name, rows in parts.items()
-    }
+def kind_of(dtype: str) -> type[np.floating[Any]]:
+    """NumPy's type for one of ours."""
+    return np.float32 if dtype == "f32" else np.float64
