@@ -26,7 +26,7 @@ def train(activation: str, momentum: float, dtype: str, executor: str, **options
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     X = rng.standard_normal((90, 6)) + 2 * np.eye(3, 6)[y]
-    net = bp.Network([bp.Dense(8, activation), bp.Dense(3, "softmax")])
+    net = options.pop("network", bp.Network([bp.Dense(8, activation), bp.Dense(3, "softmax")]))
     return bp.train(
         net,
         (X, y),
@@ -136,6 +136,23 @@ def test_adams_scale_is_the_factor_of_its_gradient() -> None:
         "W2_new[3,1] = W2[3,1] - lr * (m_W2_new[3,1] / c_m_new) / (sqrt(s_W2_new[3,1] / c_s_new) + eps)"
         in text
     )
+
+
+def test_a_norm_is_shown_over_whole_arrays() -> None:
+    run = train("sigmoid", 0.0, "f64", "reference", optimizer=SGD(0.2, clip_norm=0.05))
+    text = run.at(5).why("b1[0]").text()
+    assert "sum(db1 * db1)" in text
+    assert "sum(db1[0]" not in text
+    assert "g_b1[0] = kept * db1[0] = 0." in text
+
+
+def test_dropout_and_penalties_balance() -> None:
+    """A mask belongs to the place of a row in its batch, so the second route must keep the row there."""
+    layers = [bp.Dense(8, "tanh"), bp.Dropout(0.3), bp.LayerNorm(), bp.Dense(3, "softmax")]
+    settings = {"optimizer": Adam(0.01, clip_norm=0.5), "l2": 1e-3, "class_weight": "balanced"}
+    run = train("tanh", 0.0, "f64", "reference", network=bp.Network(layers), **settings)
+    for target in ("W1[2,3]", "b1[4]", "γ2[3]", "W3[3,1]"):
+        assert run.at(20).why(target).balanced
 
 
 def test_what_clipping_took_is_a_part() -> None:

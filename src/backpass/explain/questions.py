@@ -316,8 +316,10 @@ def _equations(step: _Step) -> tuple[str, ...]:
         for helper in _HELPER.findall(line):  # values without a name of their own: v3 = 1 - beta1
             if helper not in known and helper in right:
                 line = re.sub(rf"\b{helper}\b", f"({right[helper]})", line)
-        words = re.sub(r"\w+", lambda m: m[0] + (spot if m[0] in entries else ""), line)
-        filled = re.sub(r"\w+", lambda m: _number(known.get(m[0]), m[0]), line)
+        # A single number, such as a norm, comes from whole arrays: an entry there would say something else.
+        shown = {k: v for k, v in known.items() if key in entries or k not in entries}
+        words = re.sub(r"\w+", lambda m: m[0] + (spot if m[0] in entries & shown.keys() else ""), line)  # noqa: B023
+        filled = re.sub(r"\w+", lambda m: _number(shown.get(m[0]), m[0]), line)  # noqa: B023
         left = f"{key}{spot}" if key in entries else key
         written.append(f"{left} = {words} = {filled}")
     sums = []
