@@ -21,7 +21,7 @@ RANKS = {
     "exec": 4,
     "nn": 4,
     "data": 4,
-    "scoring": 4,
+    "scoring": 5,
     "training": 5,
     "testing": 5,
     "explain": 6,

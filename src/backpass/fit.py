@@ -14,11 +14,12 @@ from backpass import defaults
 from backpass.data import Dataset, as_dataset, as_part
 from backpass.data.preparation import Preparation
 from backpass.data.split import Order
-from backpass.errors import UsageError
+from backpass.errors import DataError, UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
 from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
 from backpass.run import Run
+from backpass.training.ahead import Ahead
 from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
@@ -158,6 +159,9 @@ def train(
     check("l2", l2, 0.0)
     if time_limit is not None:
         check("time_limit", time_limit, 0.0, open=True)
+    for what, function in (("begun", begun), ("progress", progress)):
+        if function is not None and not callable(function):
+            raise UsageError(f"{what} must be a function, got {function!r}")
     called = Callbacks(callbacks)
     optimizer = optimizer or Adam(defaults.LR["adam"])
     entry = enter(*_held(as_dataset(data, target), validation, test), limit=rows, seed=seed, dtype=dtype)
@@ -165,20 +169,24 @@ def train(
     entry = entry.for_outputs(network.outputs)
     loss = loss or default_loss(network.activation)
     taken, features = entry.rows, entry.rows.arrays["x"].shape[1]
+    _check_targets(loss, taken.arrays["t"], entry.settings.task)
     epochs = epochs or defaults.epochs_for(len(taken.numbers), batch)
     given = row_weights(
         sample_weight,
         class_weight,
         taken.numbers,
         entry.settings.all_rows,
-        classes_of(taken.arrays["t"]) if entry.settings.task == "classification" else None,
+        classes_of(taken.arrays["t"])
+        if class_weight is not None and entry.settings.task == "classification"
+        else None,
         entry.settings.classes,
         dtype,
     )
     row_data = {} if given is None else {"w": given}
     step = step_graph(network, loss, optimizer, features, dtype, weighted=bool(row_data), l1=l1, l2=l2)
     batches = Batches(len(taken.numbers), min(batch, len(taken.numbers)), epochs, seed, order)
-    loop, why = compile_loop(step, taken.arrays | row_data, batches.batch, batches.steps, executor)
+    ahead = Ahead(taken.arrays | row_data, batches.batch)
+    loop, why = compile_loop(step, ahead.arrays, batches.batch, batches.steps, executor)
     settings = Settings(
         layers=tuple(network.describe()),
         in_features=features,
@@ -206,11 +214,25 @@ def train(
     record.row_data = row_data
     _set_start(record, network.initial(features, seed, dtype), start)
     run = Run(record, taken, entry=entry)
-    run._loop = loop
+    run._loop = ahead.loop(loop)
     folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
     events = {"stop": stop, "time_limit": time_limit, "callbacks": called}
     _go(run, entry.held, folder, begun, progress, events)
     return run
+
+
+def _check_targets(loss: Any, t: NDArray[Any], task: str) -> None:
+    """Refuse quantities that a loss cannot compare: probabilities are from 0 to 1, counts not below 0."""
+    name = loss_named(loss).name
+    least, most = {"cross_entropy": (0.0, 1.0), "poisson": (0.0, np.inf)}.get(name, (-np.inf, np.inf))
+    low, high = float(t.min()), float(t.max())
+    if task == "regression" and not least <= low <= high <= most:
+        raise DataError(
+            f"the targets are quantities from {low:.6g} to {high:.6g} (as they enter the network), and "
+            f"{name} needs {'probabilities, from 0 to 1' if most == 1 else 'counts, 0 or more'}.\n"
+            "  Leave the activation out of the last layer, Dense(outputs), and the loss with it, to predict "
+            "quantities; or give the targets as classes: whole numbers or words."
+        )
 
 
 def _set_start(
@@ -327,7 +349,7 @@ def _held(dataset: Dataset, validation: Held, test: Held) -> tuple[Dataset, floa
     """The data with the parts that were given as rows of their own; and the fractions to hold out."""
     fractions: list[float | None] = []
     for role, given in (("validation", validation), ("test", test)):
-        if given is None or isinstance(given, (int, float)):
+        if given is None or isinstance(given, (int, float, np.number)):
             fractions.append(None if given is None else float(given))
         else:
             dataset = dataset.with_part(role, as_part(dataset, given, role))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.data import READING, as_dataset, load_rows
+from backpass.data import READING, as_dataset, load_rows, mapped
 from backpass.data.preparation import Preparation
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import Graph
+from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
@@ -156,14 +157,22 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Any]]:
-        """Every usual metric of each part, in the units of the data; see `backpass.scoring.score`."""
-        from backpass.scoring import score
+        """Every usual metric of each part, in the units of the data; see `backpass.scoring.score`.
+
+        Of a part in files with more than a million rows, those of a million, drawn by the seed; ``of`` then
+        says how many there are. `metrics` is always of all rows.
+        """
+        from backpass.scoring import SCORED, score
 
         data, units = self.settings.data, self.preparation.in_units
         found = {}
         for name, (x, t) in self.parts.items():
-            outputs = self._evaluator.predict(self.record.result(), x)
+            rows = mapped.some(x, SCORED, self.settings.seed)
+            outputs = self._evaluator.predict(self.record.result(), x, rows)
+            t = t if rows is None else mapped.take(t, rows)
             found[name] = score(data.task, units(t), units(outputs), self.answers_named, self.probable)
+            if rows is not None:
+                found[name]["of"] = len(x)
         return found
 
     @cached_property
@@ -226,7 +235,8 @@ class Run:
         loop, data = self._loop, self.rows.arrays | self.record.row_data
         if loop is None:
             executor = executor_named(self.settings.executor)
-            loop = executor.compile_loop(self.graph, data, self.settings.batch)
+            ahead = Ahead(data, self.settings.batch)
+            loop = ahead.loop(executor.compile_loop(self.graph, ahead.arrays, self.settings.batch))
             loop.threads = max(1, self.settings.machine.threads)  # as the run had it: it can decide bits
         return Replay(self.record, loop, data)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from backpass.data.labels import Labels
 from backpass.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Dataset:
         `scale`. A Table has all columns of its source, those of `target`, `group` and `time` too.
     y : ndarray
         Labels, shape (n,): integers, bools or text. Of several yes-or-no answers, shape (n, k): 0 and 1.
-        For regression floats, shape (n,) or (n, k). For a Table, the values of its target columns.
+        For regression floats, shape (n,) or (n, k). For a Table, the values of its target columns; for words
+        of a Table on disk `Labels`, which give such an array for any rows.
     name : str
         What to call it in print.
     task : {"classification", "multilabel", "regression"}
@@ -130,6 +132,14 @@ class Dataset:
         'a261c2df9f17'
         """
         digest = hashlib.sha256()
+        if isinstance(self.y, Labels):  # the bytes of the array that they stand for, in blocks
+            assert self.table is not None
+            digest.update(f"{self.table.fingerprint()} {self.feature_names} {self.target}\n".encode())
+            little = self.y.dtype.newbyteorder("<")
+            digest.update(f"{little.str} {self.y.shape}\n".encode())
+            for block in self.y.blocks():
+                digest.update(block.astype(little, copy=False).view(np.uint8).data)
+            return digest.hexdigest()
         arrays = [self.X, self.y]
         if self.table is not None:
             digest.update(f"{self.table.fingerprint()} {self.feature_names} {self.target}\n".encode())
@@ -143,8 +153,13 @@ class Dataset:
             digest.update(little.reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
-    def codes(self) -> NDArray[np.int64]:
+    def codes(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """The place of each row's label in `classes`, shape (n,). Classification only.
+
+        Parameters
+        ----------
+        rows : int array, optional
+            Which rows; all if left out.
 
         Examples
         --------
@@ -156,7 +171,11 @@ class Dataset:
             raise UsageError(
                 f"{self.name} is a {self.task} task: its targets are numbers and have no classes."
             )
-        return np.searchsorted(np.asarray(self.classes), self.y).astype(np.int64, copy=False)
+        if isinstance(self.y, Labels):
+            places = self.y.places if rows is None else self.y.places[rows]
+            return places.astype(np.int64)
+        labels = self.y if rows is None else self.y[rows]
+        return np.searchsorted(np.asarray(self.classes), labels).astype(np.int64, copy=False)
 
     def targets(self, dtype: DTypeLike = np.float64) -> Array:
         """What the net should answer: one-hot rows for classes, else the columns of y as they are.

@@ -137,7 +137,7 @@ def _stratified(
     labels: NDArray[Any], shuffled: Index, validation: int, test: int
 ) -> tuple[Index, Index, Index]:
     """The parts of `shuffled` so that each class has its proportion in each, with exact sizes."""
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    codes, counts = _coded(labels)
     left = counts.astype(np.int64)
     # Test takes first, because a class with two rows goes to train and test; it leaves validation its row.
     spare_for_validation = np.where(counts >= 3, 1, 0) if validation else np.zeros_like(left)
@@ -145,12 +145,26 @@ def _stratified(
     left = left - of_test
     of_validation = _take(counts, left, validation, np.ones_like(left))
 
-    # Rows by class, each class in shuffled order; `rank` counts them within their class.
+    # Rows by class, each class in shuffled order: first those of test, then those of validation.
     by_class = shuffled[np.argsort(codes[shuffled], kind="stable")]
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    rank = np.arange(len(labels)) - np.repeat(starts, counts)
-    first, second = np.repeat(of_test, counts), np.repeat(of_test + of_validation, counts)
-    return by_class[rank >= second], by_class[(rank >= first) & (rank < second)], by_class[rank < first]
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    first, second = starts + of_test, starts + of_test + of_validation
+
+    def joined(froms: Index, tos: Index) -> Index:
+        return np.concatenate([by_class[a:b] for a, b in zip(froms, tos, strict=True)])
+
+    return joined(second, ends), joined(first, second), joined(starts, first)
+
+
+def _coded(labels: NDArray[Any]) -> tuple[NDArray[Any], Index]:
+    """The place of each row's label among the sorted labels, in the fewest bytes, and how many have each."""
+    if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < min(len(labels), 1 << 16):
+        counts = np.bincount(labels)  # class numbers, as a Dataset gives them: nothing to sort
+        if counts.all():
+            return labels.astype(np.min_scalar_type(len(counts) - 1)), counts
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return codes, counts
 
 
 def _aligned(value: ArrayLike, n: int, what: str) -> NDArray[Any]:
@@ -434,6 +448,9 @@ def _permutation(n: int, bits: np.random.Philox) -> Index:
     """
     width = np.uint64(max(n - 1, 1).bit_length())
     low = (np.uint64(1) << width) - np.uint64(1)
-    keys = (bits.random_raw(n) & ~low) | np.arange(n, dtype=np.uint64)
+    keys = bits.random_raw(n)
+    keys &= ~low
+    keys |= np.arange(n, dtype=np.uint64)
     keys.sort()
-    return (keys & low).astype(np.int64)
+    keys &= low
+    return keys.view(np.int64)

@@ -81,7 +81,23 @@ class StoredTable(Table):
         return columns
 
     def _read(self, name: str) -> Array:
-        return self._query([name], "order by rowid")[name]
+        column: Array | None = None
+        same: dict[str, str] = {}  # each word once, also over the blocks
+        for start, block in self.select([name]).blocks():
+            values = block[name]
+            if column is None:
+                column = np.empty(len(self), values.dtype)
+            if self.kinds[name] == "text":
+                values[:] = [word if word is None else same.setdefault(word, word) for word in values]
+            column[start : start + len(values)] = values
+        assert column is not None  # a table without rows is refused when it is read
+        return column
+
+    def rest(self) -> None:
+        """Give back what DuckDB holds of the file; it is opened again when it is needed."""
+        if self._con is not None and self._pid == os.getpid():
+            self._con.close()
+        self._con = None
 
     def select(self, names: Sequence[str]) -> Table:
         self._known(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -74,21 +75,35 @@ def prepare(
             for name, rows in parts.items()
         }
     identity = table.key if isinstance(table, StoredTable) else table.fingerprint()
-    digests = {name: hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest() for name, rows in parts.items()}
-    key = cache.key_of([identity, fitted.describe(), digests, np.dtype(dtype).str])
+    keys = {
+        name: cache.key_of(
+            [identity, fitted.describe(), hashlib.sha256(_bytes(rows)).hexdigest(), np.dtype(dtype).str]
+        )
+        for name, rows in parts.items()
+    }
+    wanted = {name: key for name, key in keys.items() if cache.found(key) is None}
+    with ExitStack() as stack:  # one go through the table for all parts that are not there
+        folders = {}
+        for name, key in wanted.items():
+            folders[name], made = stack.enter_context(cache.making(key, table.source))
+            made["stamp"] = list(table.stamp) if table.stamp else None
+        if folders:
+            _write(fitted, data, {name: parts[name] for name in folders}, np.dtype(dtype), folders)
+    if isinstance(table, StoredTable):
+        table.rest()
+    return fitted, {name: (_mapped(key, "x"), _mapped(key, "t")) for name, key in keys.items()}
+
+
+def _bytes(rows: Index) -> memoryview:
+    """The row numbers as they are hashed."""
+    return np.ascontiguousarray(rows, dtype="<i8").data
+
+
+def _mapped(key: str, which: str) -> Array:
     there = cache.found(key)
     if there is None:
-        with cache.making(key, table.source) as (work, made):
-            made["stamp"] = list(table.stamp) if table.stamp else None
-            _write(fitted, data, parts, np.dtype(dtype), work)
-        there = cache.found(key)
-        if there is None:
-            raise StorageError("the prepared rows in the cache folder were removed meanwhile: try again.")
-    return fitted, {name: (_mapped(there[0], name, "x"), _mapped(there[0], name, "t")) for name in parts}
-
-
-def _mapped(folder: Path, part: str, which: str) -> Array:
-    array: Array = np.load(folder / f"{part}.{which}.npy", mmap_mode="r", allow_pickle=False)
+        raise StorageError("the prepared rows in the cache folder were removed meanwhile: try again.")
+    array: Array = np.load(there[0] / f"{which}.npy", mmap_mode="r", allow_pickle=False)
     return array
 
 
@@ -114,29 +129,34 @@ class _File:
 
 
 def _write(
-    fitted: Preparation, data: Dataset, parts: Mapping[str, Index], dtype: np.dtype[Any], work: Path
+    fitted: Preparation,
+    data: Dataset,
+    parts: Mapping[str, Index],
+    dtype: np.dtype[Any],
+    folders: Mapping[str, Path],
 ) -> None:
     """Go through the table once, and write each part's rows to its files."""
-    targets: dict[str, tuple[Index, Index, _File, _File]] = {}
+    targets: list[tuple[Index, Index | None, _File, _File]] = []
     for name, rows in parts.items():
-        order = np.argsort(rows, kind="stable")
-        x = _File(work / f"{name}.x.npy", dtype, (len(rows), len(fitted.columns)))
-        t = _File(work / f"{name}.t.npy", dtype, (len(rows), fitted.outputs))
-        targets[name] = rows[order], order, x, t
+        order = None if (rows[1:] > rows[:-1]).all() else np.argsort(rows, kind="stable")
+        x = _File(folders[name] / "x.npy", dtype, (len(rows), len(fitted.columns)))
+        t = _File(folders[name] / "t.npy", dtype, (len(rows), fitted.outputs))
+        targets.append((rows if order is None else rows[order], order, x, t))
     unknown = Unknown()
     table = data.X.select(fitted.features)
     try:
         for start, block in table.blocks():
             whole = np.empty((len(block), len(fitted.columns)), dtype=dtype)
             fitted.fill(block, whole, unknown)
-            for rows, order, x, t in targets.values():
+            for rows, order, x, t in targets:
                 first, last = np.searchsorted(rows, [start, start + len(block)])
                 if first < last:
                     here = rows[first:last]
-                    x.put(order[first:last], whole[here - start])
-                    t.put(order[first:last], fitted.targets(data, dtype, here))
+                    places = np.arange(first, last) if order is None else order[first:last]
+                    x.put(places, whole[here - start])
+                    t.put(places, fitted.targets(data, dtype, here))
     finally:
-        for _, _, x, t in targets.values():
+        for _, _, x, t in targets:
             x.close()
             t.close()
     unknown.warn()

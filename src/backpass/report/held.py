@@ -9,8 +9,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from backpass.data import mapped
 from backpass.errors import BackpassError
-from backpass.scoring import baselines, score
+from backpass.scoring import SCORED, baselines, score
 from backpass.training.evaluate import Evaluator
 
 Array = NDArray[Any]
@@ -44,10 +45,11 @@ class Held:
         return next((p for p in reversed(PARTS) if p in self.scores or p in self.parts), "")
 
     def answers(self, part: str) -> tuple[Array, Array]:
-        """The targets of a part and what the network says, in the units of the data."""
+        """The targets of a part and what the network says, in the units of the data; see `Run.scores`."""
         x, t = self.parts[part]
         units = self.run.preparation.in_units
-        return units(t), units(outputs(self.run, x))
+        rows = mapped.some(x, SCORED, self.run.settings.seed)
+        return units(t if rows is None else mapped.take(t, rows)), units(outputs(self.run, x, rows))
 
     def baselines(self) -> Scores:
         """Simple models on the same rows, as far as those can be had."""
@@ -90,8 +92,8 @@ def held(run: Any, parts: Parts | None = None, scores: Scores | None = None) -> 
     return Held(run, found, scores or {})
 
 
-def outputs(run: Any, x: Array) -> Array:
-    """What the network that the run ends with says of prepared rows."""
+def outputs(run: Any, x: Array, rows: Array | None = None) -> Array:
+    """What the network that the run ends with says of prepared rows, or of some of them."""
     record = run.record
     evaluator = Evaluator(record.predict_graph, record.prediction, run.settings.data.task)
-    return evaluator.predict(record.result(), x)
+    return evaluator.predict(record.result(), x, rows)

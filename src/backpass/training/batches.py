@@ -12,6 +12,9 @@ from backpass.data.split import Order, batch_starts, epoch_order
 
 Indices = NDArray[np.int64]
 
+#: Orders of epochs that are kept.
+_KEPT_BYTES = 64_000_000
+
 
 @dataclass(frozen=True, eq=False)
 class Batches:
@@ -71,7 +74,8 @@ class Batches:
         """The rows of an epoch in the order of use."""
         cached: dict[int, Indices] = self.__dict__.setdefault("_orders", {})
         if epoch not in cached:
-            while len(cached) > 8:  # replay goes back and forth between a few epochs
+            # Replay goes back and forth between a few epochs; of many rows the next one must do.
+            while len(cached) > min(8, _KEPT_BYTES // (8 * self.rows)):
                 cached.pop(next(iter(cached)))
             cached[epoch] = epoch_order(self.rows, self.seed, epoch, self.order)
         return cached[epoch]

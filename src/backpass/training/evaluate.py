@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
+from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph
@@ -30,32 +32,39 @@ class Evaluator:
         self._predict = ReferenceFunction(program.part([prediction]))
         self._score = ReferenceFunction(program.part([prediction, "loss"]))
 
-    def predict(self, weights: Mapping[str, Array], x: Array) -> Array:
-        """The prediction for each row."""
+    def predict(self, weights: Mapping[str, Array], x: Array, rows: NDArray[np.int64] | None = None) -> Array:
+        """The prediction for each row, or for those of `rows` (sorted numbers), a block at a time."""
         needed = {name: weights[name] for name in self._predict.graph.inputs if name in weights}
-        parts = [
-            self._predict({**needed, "x": x[i : i + _ROWS]})[self.prediction] for i in range(0, len(x), _ROWS)
-        ]
-        return np.concatenate(parts)
+        if rows is None:
+            found = mapped.blocks(x, _ROWS)
+        else:
+            found = ((i, mapped.take(x, rows[i : i + _ROWS])) for i in range(0, len(rows), _ROWS))
+        return np.concatenate([self._predict({**needed, "x": block})[self.prediction] for _, block in found])
 
     def metrics(self, weights: Mapping[str, Array], x: Array, t: Array) -> dict[str, float]:
-        """The mean loss, and the accuracy or R²."""
+        """The mean loss, and the accuracy or R², of all rows: a block at a time, none is kept."""
         needed = {name: weights[name] for name in self._score.graph.inputs if name in weights}
-        losses, predictions = [], []
-        for i in range(0, len(x), _ROWS):
-            out = self._score({**needed, "x": x[i : i + _ROWS], "t": t[i : i + _ROWS]})
-            losses.append(out["loss"].astype(np.float64))
-            predictions.append(out[self.prediction])
-        a = np.concatenate(predictions)
-        found = {"loss": float(np.mean(np.concatenate(losses)))}
-        if self.task == "classification":
-            found["accuracy"] = float(np.mean(classes_of(a) == classes_of(t)))
-        elif self.task == "multilabel":
-            found["accuracy"] = float(np.mean((a > 0.5) == (t > 0.5)))  # of all labels of all rows
-        else:
-            rest = float(np.sum((t.astype(np.float64) - a) ** 2))
-            spread = float(np.sum((t.astype(np.float64) - t.mean(axis=0, dtype=np.float64)) ** 2))
+        regression = self.task == "regression"
+        middle = t.mean(axis=0, dtype=np.float64) if regression else 0.0
+        mapped.release(t)
+        loss, right, rest, spread = 0.0, 0.0, 0.0, 0.0
+        for (_, xs), (_, ts) in zip(mapped.blocks(x, _ROWS), mapped.blocks(t, _ROWS), strict=True):
+            out = self._score({**needed, "x": xs, "t": ts})
+            a = out[self.prediction]
+            loss += float(np.sum(out["loss"], dtype=np.float64))
+            if regression:
+                exact = ts.astype(np.float64)
+                rest += float(np.sum((exact - a) ** 2))
+                spread += float(np.sum((exact - middle) ** 2))
+            elif self.task == "multilabel":
+                right += float(np.mean((a > 0.5) == (ts > 0.5), axis=1).sum())  # of all labels of all rows
+            else:
+                right += int(np.sum(classes_of(a) == classes_of(ts)))
+        found = {"loss": loss / len(x)}
+        if regression:
             found["r2"] = 1.0 - rest / spread if spread > 0 else float("nan")
+        else:
+            found["accuracy"] = right / len(x)
         return found
 
 

@@ -160,7 +160,7 @@ def train_steps(
             if callbacks.by_step:
                 until = done + 1
             begun = time.perf_counter()
-            result = loop.run(*batches.span(done, until), record.numbers(done, until))
+            result = record.run(loop, done, until)
             took = time.perf_counter() - begun
             good, after, problem = result.done, record.state(loop), None
             if good < until - done:
@@ -295,7 +295,7 @@ def _find_bad_step(
     """Run a chunk again, step by step, up to the one after which a carried value is not finite."""
     record.load(loop, state)
     for s in range(start, stop):
-        loop.run(*record.batches.span(s, s + 1), record.numbers(s, s + 1))
+        record.run(loop, s, s + 1)
         after = record.state(loop)
         if not _finite(after):
             record.load(loop, state)

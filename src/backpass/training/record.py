@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.exec.base import Array, Loop
+from backpass.exec.base import Array, Chunk, Loop
 from backpass.ir import Graph
 from backpass.nn import Network
 from backpass.passes import work
+from backpass.training.ahead import StreamedLoop
 from backpass.training.batches import Batches
 from backpass.training.optimisers import Optimiser
 from backpass.training.schedules import When
@@ -99,6 +100,13 @@ class Record:
         """The state that a loop of the step is in."""
         found = loop.state()
         return {name: found[name] for name in self.carried}
+
+    def run(self, loop: Loop, start: int, stop: int) -> Chunk:
+        """Have a loop of the step run the steps ``start <= s < stop`` (counted from 0)."""
+        numbers = self.numbers(start, stop)
+        if isinstance(loop, StreamedLoop):
+            return loop.steps(self.batches, start, stop, numbers)
+        return loop.run(*self.batches.span(start, stop), numbers)
 
     # ---- numbers
 

@@ -46,8 +46,7 @@ class Replay:
     def run_step(self, step: int) -> dict[str, Array]:
         """Run one step (counted from 0) from the state before it; then `loop.peek` shows its values."""
         self._move(step)
-        batches = self.record.batches
-        self.loop.run(*batches.span(step, step + 1), self.record.numbers(step, step + 1))
+        self.record.run(self.loop, step, step + 1)
         self._at = step + 1
         return self.record.state(self.loop)
 
@@ -87,9 +86,7 @@ class Replay:
         """Run on from where the loop is."""
         while self._at < done:
             stop = min(done, self._at + _STRETCH)  # short enough for Ctrl-C
-            result = self.loop.run(
-                *self.record.batches.span(self._at, stop), self.record.numbers(self._at, stop)
-            )
+            result = self.record.run(self.loop, self._at, stop)
             if result.done != stop - self._at:
                 raise ReplayMismatch(f"the replay stopped at step {self._at + result.done + 1}")
             self._at = stop

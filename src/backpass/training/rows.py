@@ -130,10 +130,10 @@ def enter(
     dtype : {"f32", "f64"}
     """
     parts = parts_of(dataset, validation, test, seed, limit)
-    train = parts.pop("train")
-    preparation, found = prepare(dataset, {"train": train}, kind_of(dtype))
-    x, t = found["train"]
-    held = _held(dataset, parts, validation, test, preparation, dtype)
+    train = parts["train"]
+    preparation, found = prepare(dataset, parts, kind_of(dtype))
+    x, t = found.pop("train")
+    held = found | _own(dataset, validation, test, preparation, dtype)
     settings = DataSettings(
         name=dataset.name,
         source=dataset.source,
@@ -177,12 +177,20 @@ def _held(
     dtype: str,
 ) -> dict[str, Pair]:
     """The rows that are held out, prepared: parts of the data, or those that the source itself gives."""
-    kind = kind_of(dtype)
-    found = prepare(dataset, parts, kind, preparation=preparation)[1]
+    found = prepare(dataset, parts, kind_of(dtype), preparation=preparation)[1]
+    return found | _own(dataset, validation, test, preparation, dtype)
+
+
+def _own(
+    dataset: Dataset, validation: float | None, test: float | None, preparation: Preparation, dtype: str
+) -> dict[str, Pair]:
+    """Those that the source itself gives."""
+    found: dict[str, Pair] = {}
     own = (("validation", validation, dataset.validation), ("test", test, dataset.test))
     for name, fraction, other in own:
         if fraction is None and other is not None:
-            found |= prepare(other, {name: np.arange(len(other))}, kind, preparation=preparation)[1]
+            rows = {name: np.arange(len(other))}
+            found |= prepare(other, rows, kind_of(dtype), preparation=preparation)[1]
     return found
 
 
@@ -205,6 +213,12 @@ def for_outputs(t: Array, outputs: int, preparation: Preparation) -> Array:
     """Targets for a network of so many outputs: two classes can have one, is it the second?"""
     if outputs == 1 and t.shape[1] == 2 and preparation.task == "classification":
         t = np.ascontiguousarray(t[:, 1:])
+    if t.shape[1] != outputs and preparation.task == "regression" and outputs > 1:
+        raise ShapeError(
+            f"the data have {t.shape[1]} target{'s' if t.shape[1] > 1 else ''} of quantities, a regression, and "
+            f"the last layer has {outputs} units.\n  Write Dense({t.shape[1]}) as the last layer; or give "
+            "classes as whole numbers or words, where it is classes that are to be told apart."
+        )
     if t.shape[1] != outputs:
         what = f"{t.shape[1]} {'classes' if preparation.task == 'classification' else 'targets'}"
         raise ShapeError(
