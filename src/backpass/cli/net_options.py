@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 
 from backpass import defaults
-from backpass.cli.options import FLAG, WHOLE, default
+from backpass.cli.options import FLAG, WHOLE, check_whole, default
 from backpass.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,12 +62,15 @@ class NetOptions:
     init: Annotated[str | None, default("by activation")] = None
     dtype: Annotated[Literal["f32", "f64"] | None, default("f32")] = None
 
-    def network(self, preparation: Preparation, suggested: tuple[int, ...] = ()) -> Network:
-        """The network for prepared data."""
+    def network(
+        self, preparation: Preparation, suggested: tuple[int, ...] = (), loss: str | None = None
+    ) -> Network:
+        """The network for prepared data, with the output layer that the target and the loss ask for."""
         from backpass.fit import network_for
+        from backpass.nn import Dense, Network
 
         hidden = list(suggested or defaults.HIDDEN) if self.layers is None else parse_layers(self.layers)
-        return network_for(
+        made = network_for(
             preparation,
             hidden,
             self.activation or defaults.ACTIVATION,
@@ -75,6 +78,24 @@ class NetOptions:
             batch_norm=bool(self.batch_norm),
             init=self.init,
         )
+        head = _head(loss, preparation)
+        return Network([*made.layers[:-1], Dense(preparation.outputs, head)]) if head else made
+
+
+def _head(loss: str | None, preparation: Preparation) -> str | None:
+    """The activation of the output layer, where the loss asks for another one than the target does."""
+    import numpy as np
+
+    if loss == "hinge" and preparation.task != "regression":
+        return "identity"
+    if loss != "poisson" or preparation.task != "regression":
+        return None
+    if np.any(preparation.in_units(np.zeros((1, preparation.outputs)))):
+        raise UsageError(
+            "--loss poisson needs counts as they are, but the target of a table is standardised.\n"
+            "  Give the rows as an .npz file with X and y, or use --loss squared_error."
+        )
+    return "exp"
 
 
 @Parameter(name="*", group=_LEARNING)
@@ -98,8 +119,10 @@ class LearnOptions:
         Steps over which the learning rate grows to its value.
     decay
         Weight decay.
-    l1, l2
-        Penalties on the weights: C = mean loss + l1 Σ|W| + ½ l2 ΣW².
+    l1
+        Penalty on the size of the weights: l1 Σ|W| is added to the cost.
+    l2
+        Penalty on the square of the weights: ½ l2 ΣW² is added to the cost.
     clip
         The largest size of an entry of a gradient.
     clip_norm
@@ -116,7 +139,7 @@ class LearnOptions:
     warm_up: Annotated[int | None, WHOLE, default("0")] = None
     decay: Annotated[float | None, default("0; 0.01 for adamw")] = None
     l1: Annotated[float | None, default("0")] = None
-    l2: Annotated[float | None, default("0")] = None
+    l2: Annotated[float | None, default(f"{defaults.L2:g}; 0 with weight decay")] = None
     clip: float | None = None
     clip_norm: float | None = None
 
@@ -135,11 +158,18 @@ class LearnOptions:
             return optimisers.SGD(lr, momentum, nesterov=kind == "nesterov", **shared)
         if self.momentum is not None:
             raise UsageError(f"--momentum goes with sgd, momentum and nesterov; {kind} has means of its own.")
-        kinds = {
+        kinds: dict[str, type[Optimiser]] = {
             "adagrad": optimisers.Adagrad, "rmsprop": optimisers.RMSprop,
             "adam": optimisers.Adam, "adamw": optimisers.AdamW,
         }  # fmt: skip
         return kinds[kind](lr, **shared)
+
+    @property
+    def penalties(self) -> dict[str, float]:
+        """l1 and l2: what is given, else 0, but a little l2 where nothing else holds the weights back."""
+        decays = self.optimizer == "adamw" or bool(self.decay)
+        usual = 0.0 if decays or self.l1 else defaults.L2
+        return {"l1": self.l1 or 0.0, "l2": usual if self.l2 is None else self.l2}
 
     def _schedule(self, lr: float) -> float | Schedule:
         from backpass.training import schedules
@@ -149,6 +179,7 @@ class LearnOptions:
             "cosine": schedules.Cosine, "inverse": schedules.InverseScaling, "plateau": schedules.OnPlateau,
         }  # fmt: skip
         found = lr if self.schedule in (None, "constant") else kinds[self.schedule](lr)
+        check_whole("--warm-up", self.warm_up, 0)
         return schedules.WarmUp(found, self.warm_up) if self.warm_up else found
 
 
@@ -168,12 +199,14 @@ def network_of(
     net, learning = net or NetOptions(), learning or LearnOptions()
     dataset = (table or DataOptions()).load(spec)
     preparation = fit_preparation(dataset)
-    network = net.network(preparation, dataset.suggests)
+    network = net.network(preparation, dataset.suggests, learning.loss)
     optimiser, loss = learning.optimiser(), learning.loss or default_loss(network.activation)
-    l1, l2 = learning.l1 or 0.0, learning.l2 or 0.0
-    features = len(preparation.columns)
-    graph = step_graph(network, loss, optimiser, features, dtype or net.dtype or "f32", l1=l1, l2=l2)
-    known = optimiser.numbers | {"l1": l1, "l2": l2}
+    features, penalties = len(preparation.columns), learning.penalties
+    graph = step_graph(
+        network, loss, optimiser, features, dtype or net.dtype or "f32",
+        l1=penalties["l1"], l2=penalties["l2"],
+    )  # fmt: skip
+    known = optimiser.numbers | penalties
     numbers = {name: known[name] for name in graph.inputs_of_kind("number")}
     return dataset, preparation, network, graph, numbers
 

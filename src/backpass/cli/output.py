@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+#: Columns that prose takes at most; and the subjects of the report's lines.
+_WIDTH, _FIELD = 100, 10
+
+
 class Stopped(BackpassError):
     """A person or the system asked a command to stop; what it has is kept."""
 
@@ -46,17 +50,25 @@ class Output:
 
         return Console(stderr=stderr, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+    def width(self, stderr: bool) -> int:
+        """How many columns prose may take."""
+        console = self.console(stderr)
+        return min(_WIDTH, console.width) if console.is_terminal else _WIDTH
+
     def say(self, text: str = "", style: str | None = None) -> None:
         """A line of the report."""
         if not self.quiet:
             self._print(text, style, stderr=self.json)
 
     def field(self, name: str, text: str) -> None:
-        """A line of the report with its subject before it."""
+        """A part of the report with its subject before it, on as many lines as it needs."""
         if not self.quiet:
             from rich.text import Text
 
-            self._print(Text.assemble((f"{name:<10}", "bold"), text), None, stderr=self.json)
+            first, *rest = wrapped(text, self.width(self.json) - _FIELD)
+            self._print(Text.assemble((f"{name:<{_FIELD}}", "bold"), first), None, stderr=self.json)
+            for line in rest:
+                self._print(" " * _FIELD + line, None, stderr=self.json)
 
     def program(self, text: str) -> None:
         """Text that others may read on: as it is, however wide the terminal."""
@@ -64,8 +76,9 @@ class Output:
         stream.write(text if text.endswith("\n") else text + "\n")
 
     def note(self, text: str) -> None:
-        """A line for the person beside the report."""
-        self._print(text, "yellow", stderr=True)
+        """Something for the person beside the report."""
+        first, *rest = wrapped(text, self.width(stderr=True) - 2)
+        self._print("\n".join([first, *(f"  {line}" for line in rest)]), "yellow", stderr=True)
 
     def fail(self, text: str, prefix: str) -> None:
         """Why a command ends."""
@@ -109,6 +122,19 @@ def clean(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Prose on several lines; words and paths stay whole.
+
+    Examples
+    --------
+    >>> wrapped("one two three", 8)
+    ['one two', 'three']
+    """
+    import textwrap
+
+    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def percent(share: float) -> str:

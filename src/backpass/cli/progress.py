@@ -18,8 +18,8 @@ _LINE_SECONDS = 2.0
 class Bar:
     """A bar on a terminal, plain lines elsewhere; both on standard error."""
 
-    def __init__(self, output: Output) -> None:
-        self.output = output
+    def __init__(self, output: Output, before: str = "") -> None:
+        self.output, self.before = output, before
         self.bar: Any = None
         self.shown = ""  # the last validation score
         self.spoke = time.monotonic()
@@ -67,7 +67,8 @@ class Bar:
         left = event.seconds / event.step * (event.steps - event.step)
         told = [f"step {event.step:,}/{event.steps:,}", f"cost {event.cost:.4f}", self.shown]
         told = [word for word in told if word] + [f"{duration(left)} left"]
-        epoch = f"epoch {min(event.epoch + (event.step < event.steps), event.epochs):,}/{event.epochs:,}"
+        now = min(event.epoch + (event.step < event.steps), event.epochs)
+        epoch = f"{self.before}epoch {now:,}/{event.epochs:,}"
         if self.bar is not None:
             self.bar.update(
                 self.task, description=epoch, total=event.steps, completed=event.step, words="  ".join(told)

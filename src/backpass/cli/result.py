@@ -38,14 +38,16 @@ def finish(output: Output, run: Run, command: str) -> None:
         rows.append([f"{model['name']} ({best})", *cells(model["parts"][best], columns)])
     output.table(["", *(heading for _, heading in columns)], rows)
     _by_class(output, run, best)
-    _judged(output, run, best)
     output.say()
+    for line in _judged(run, best):
+        output.say(line, "yellow")
     for note in run.record.outcome.notes:
         output.note(f"note: {note}")
     ended = "" if run.status == "finished" else f" ({run.status}: {run.record.outcome.message})"
     kept = run.record.outcome.best_step
+    took = f"{words.counted(run.steps, 'step')} in {duration(run.record.outcome.seconds)}"
     output.say(
-        f"{run.steps:,} steps in {duration(run.record.outcome.seconds)}{ended.replace(': )', ')')}"
+        f"{took}{ended.replace(': )', ')')}"
         + (f"; the weights are those of step {kept:,}, the best" if kept not in (None, run.steps) else "")
     )
     try:
@@ -100,29 +102,44 @@ def _by_class(output: Output, run: Run, part: str) -> None:
     output.table(head, rows)
 
 
-def _judged(output: Output, run: Run, part: str) -> None:
-    """Whether the network is worth its trouble."""
+def _judged(run: Run, part: str) -> list[str]:
+    """Whether the network is worth its trouble: nothing if it is, else what is wrong and what to do."""
     key = "r2" if run.settings.data.task == "regression" else "accuracy"
-    ours = run.scores[part].get(key)
-    simple = {name: model["parts"][part].get(key) for name, model in run.baselines.items()}
-    if ours is None or any(value is None for value in simple.values()):
-        return
-    least = simple.get("majority", simple.get("mean", 0.0))
-    if least is not None and ours <= least + (0.02 if key == "r2" else 0.0):
-        output.say("So this network has learned nothing yet.", "yellow")
-        output.say("Try another --lr, more --epochs, or other columns.")
-    elif simple.get("linear") is not None and ours < simple["linear"]:
-        output.say("A linear model does better here: prefer it, or give the network more rows or --l2 0.001.")
+    ours, simple = run.scores[part].get(key), {n: m["parts"] for n, m in run.baselines.items()}
+    constant = simple.get("majority") or simple.get("mean") or {}
+    margin = 0.02 if key == "r2" else 0.0
+    least, linear = (known.get(part, {}).get(key) for known in (constant, simple.get("linear") or {}))
+    if ours is None or least is None:
+        return []
+    learned = run.scores["train"][key] > constant["train"][key] + max(margin, 0.02)
+    if ours <= least + margin:
+        if not learned:
+            return [
+                "This network has learned nothing yet: always giving the same answer does as well.",
+                "Try another --lr, more --epochs, or other columns.",
+            ]
+        return [
+            f"It knows its training rows, but on the {part} rows always giving the same answer does as well.",
+            "More rows help, or a smaller network, or a larger --l2 such as 0.01.",
+        ]
+    if linear is not None and ours < linear:
+        planned = run.record.batches.steps
+        growing = run.status == "finished" and (run.record.outcome.best_step or planned) > 0.9 * planned
+        more = "it was still getting better, so give it more --epochs" if growing else "give it more rows"
+        return [f"A linear model does better here: prefer it, or {more}."]
+    return []
 
 
 def _next(run: Run) -> list[str]:
     """What to type next, with a weight that has something to say."""
     given = run.settings.data.source
     new = "new.csv" if run.preparation.kind == "table" else "new.npy"
+    if run.settings.data.image_shape and Path(given).is_dir():
+        new = "new.png"
     return [
         f"backpass show {run.path} --backward",
         f"backpass why {run.path} '{moved(run)}' --step {run.steps}",
-        f"backpass predict {run.path} {new if given else 'new.npy'} --out predictions.csv",
+        f"backpass predict {run.path} {new} --out predictions.csv",
     ]
 
 
@@ -135,9 +152,10 @@ def moved(run: Run) -> str:
     return f"{name}[{','.join(str(int(i)) for i in np.unravel_index(np.argmax(moved), moved.shape))}]"
 
 
-def result(run: Run) -> dict[str, Any]:
-    """The object of ``--json``."""
+def result(run: Run, judged: bool = True) -> dict[str, Any]:
+    """The object of ``--json``; where a person waits for it to stop, without what takes time."""
     settings, batches, outcome = run.settings, run.record.batches, run.record.outcome
+    judged = judged and run.steps > 0
     return {
         "run": str(run.path),
         "report": str(run.path / "report.html") if run.path and (run.path / "report.html").exists() else None,
@@ -156,11 +174,11 @@ def result(run: Run) -> dict[str, Any]:
         "executor": settings.executor,
         "executor_why": settings.executor_why,
         "seed": settings.seed,
+        "notes": list(outcome.notes),
         "metrics": {
-            part: {**run.metrics.get(part, {}), **found}
-            for part, found in (run.scores if run.steps else {}).items()
+            part: {**run.metrics.get(part, {}), **(run.scores[part] if judged else {})} for part in run.parts
         },
-        "baselines": run.baselines if run.steps else {},
+        "baselines": run.baselines if judged else {},
     }
 
 
@@ -169,9 +187,8 @@ def stopped(run: Run | None, folder: Path, code: int) -> Stopped:
     if run is None or not (folder / "run.json").exists():
         return Stopped("before the first step; nothing was kept", code)
     total = run.record.batches.steps
-    error = Stopped(
-        f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}", code, result(run)
-    )
+    kept = f"after step {run.steps:,} of {total:,}; these steps are kept in {folder}"
+    error = Stopped(kept, code, result(run, judged=False))
     scores = [f"{part} {words.quick_score(found)}" for part, found in run.metrics.items()]
     if scores and run.steps:
         error.add_note(f"  So far: {', '.join(scores)}")

@@ -74,7 +74,7 @@ def show(
         batch = batch or run.settings.batch
     else:
         dataset, _, network, graph, numbers = network_of(spec, table, net, learning)
-        title = f"{words.layers(graph['x'].shape[1], network.describe())}, for {dataset.name}"
+        title = f"{words.layers(int(graph['x'].shape[1]), network.describe())}, for {dataset.name}"
         batch = batch or defaults.BATCH
     program = _program(graph, format, wanted, numbers)
     counts = _work(graph, batch) if work else None

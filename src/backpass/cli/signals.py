@@ -18,6 +18,7 @@ class Stop:
     def __init__(self) -> None:
         self.signal = 0
         self.stepping = False  # then the training is asked; before it, nothing needs to be finished
+        self.told = "before the first step; nothing was kept"
         self._before: dict[int, Any] = {}
 
     @property
@@ -48,4 +49,4 @@ class Stop:
         for number, before in self._before.items():
             signal.signal(number, before)
         if isinstance(error, KeyboardInterrupt):
-            raise Stopped("before the first step; nothing was kept", self.code) from None
+            raise Stopped(self.told, self.code) from None

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from backpass.training.loop import Progress
 
 _DATA, _LEARNING = Group("Data", sort_key=1), Group("Learning", sort_key=3)
+#: Of fewer rows none are held out, unless asked for.
+_FEW = 20
 Auto = Literal["auto", "reference", "compiled"]
 
 
@@ -119,10 +121,11 @@ def train(
         net, learning = net or NetOptions(), learning or LearnOptions()
         optimiser, limit = learning.optimiser(), _seconds(time_limit)
         dataset = (table or DataOptions()).load(data, test=test_file, validation=validation_file)
+        few = len(dataset) < _FEW  # a truth table, say: all of its rows are to be learned
         if held is None and dataset.validation is None:
-            held = defaults.VALIDATION
+            held = 0.0 if few else defaults.VALIDATION
         if tested is None and dataset.test is None:
-            tested = defaults.TEST
+            tested = 0.0 if few else defaults.TEST
         known = None
         if start is not None:
             from backpass.cli.places import open_run
@@ -139,7 +142,7 @@ def train(
             if patience != 0 and (held or dataset.validation is not None):
                 rule = EarlyStopping(patience or defaults.patience_for(planned))
             return fit(
-                lambda preparation: net.network(preparation, dataset.suggests),
+                lambda preparation: net.network(preparation, dataset.suggests, learning.loss),
                 dataset,
                 loss=learning.loss,
                 optimizer=optimiser,
@@ -154,8 +157,8 @@ def train(
                 out=folder,
                 stop=rule,
                 time_limit=limit,
-                l1=learning.l1 or 0.0,
-                l2=learning.l2 or 0.0,
+                l1=learning.penalties["l1"],
+                l2=learning.penalties["l2"],
                 class_weight=class_weight,
                 start=known,
                 begun=begun,
@@ -163,8 +166,9 @@ def train(
             )
 
         if len(counts) > 1:
-            from backpass.cli.train_rows import train_rows
+            from backpass.cli.train_rows import check_counts, train_rows
 
+            check_counts(dataset, counts, held, tested, seed)
             train_rows(output, dataset, counts, one, stop, out)
             return
         with Bar(output) as bar, new_folder(out, dataset.name) as folder:
@@ -189,9 +193,11 @@ def train(
                     error.add_note(f"  The run up to there is in {folder.path}")
                 raise
         stop.stepping = False
+        stop.told = f"while it was judged; the training is done, and is kept in {folder.path}"
         finish(output, run, _command())
+        told = result(run) if json else {}
     if json:
-        output.result(result(run))
+        output.result(told)
     elif quiet:
         output.program(str(run.path))
 
@@ -269,33 +275,37 @@ def _command() -> str:
 # ---- before
 
 
-def announce(output: Output, dataset: Dataset, run: Run) -> None:
-    """What is about to happen: the data and what was done to them, the network, the plan."""
+def announce(output: Output, dataset: Dataset, run: Run, several: str = "") -> None:
+    """What is about to happen: the data and what was done to them, the network, the plan.
+
+    `several` says on how many rows, where the network is trained on more than one number of them.
+    """
     settings, preparation = run.settings, run.preparation
     output.field("data", words.data(dataset))
     for number, line in enumerate(preparation.summary()):
         output.field("prepared" if number == 0 else "", line)
-    counts = [f"{settings.data.rows:,} to train on"]
+    counts = [f"{several or f'{settings.data.rows:,}'} to train on"]
     counts += [
         f"{len(run.parts[part][0]):,} {what}"
         for part, what in (("validation", "to watch it (validation)"), ("test", "for the test at the end"))
         if part in run.parts
     ]
-    output.field("rows", ", ".join(counts))
+    output.field("rows", ", ".join(counts) if len(counts) > 1 else f"{counts[0]}, none held out")
     loss = words.LOSSES.get(str(settings.loss), words.named(settings.loss))
     output.field(
         "network", f"{words.network(settings)}, {words.weights(run.graph):,} weights and biases, loss {loss}"
     )
-    each = -(-settings.data.rows // settings.batch)
-    output.field(
-        "training",
-        f"{settings.epochs:,} epochs of {each:,} steps of {settings.batch} rows, "
-        f"{words.optimiser(settings.optimiser, run.record.number_values)}, seed {settings.seed}",
-    )
+    each = words.counted(-(-settings.data.rows // settings.batch), "step")
+    plan = f"{words.counted(settings.epochs, 'epoch')} of {each} of {words.counted(settings.batch, 'row')}, "
+    learns = f"{words.optimiser(settings.optimiser, run.record.number_values)}, seed {settings.seed}"
+    output.field("training", learns if several else plan + learns)
     if settings.stop is not None:
-        waits = f"stops after {settings.stop['patience']} epochs without a better validation loss"
-        output.field("", f"{waits}; keeps the best")
-    output.field("executor", f"{settings.executor}: {settings.executor_why}")
+        patience = settings.stop["patience"]
+        waits = f"stops after {words.counted(patience, 'epoch')} without a better validation loss; "
+        never = several or patience >= settings.epochs
+        output.field("", ("" if never else waits) + "keeps the weights of the best epoch")
+    if not several:
+        output.field("executor", f"{settings.executor}: {settings.executor_why}")
     for warning in preparation.warnings:
         output.note(f"note: {warning}")
 

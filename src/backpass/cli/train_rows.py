@@ -10,9 +10,10 @@ from backpass.cli import words
 from backpass.cli.output import Output, duration
 from backpass.cli.places import RUNS
 from backpass.cli.progress import Bar
-from backpass.cli.result import COLUMNS, cells, shown_part, stopped
+from backpass.cli.result import COLUMNS, cells, result, shown_part, stopped, told_divergence
 from backpass.cli.signals import Stop
-from backpass.errors import StorageError
+from backpass.cli.train import announce
+from backpass.errors import NonFinite, StorageError, UsageError
 
 if TYPE_CHECKING:
     from backpass.data import Dataset
@@ -20,6 +21,21 @@ if TYPE_CHECKING:
     from backpass.training.folder import RunFolder
 
 Trainer = Callable[["RunFolder", "int | None", "Callable[[Run], None]", Bar], "Run"]
+
+
+def check_counts(
+    dataset: Dataset, counts: Sequence[int | None], held: float | None, tested: float | None, seed: int
+) -> None:
+    """Refuse more rows than there are, before the first training and not after some."""
+    from backpass.training.rows import parts_of
+
+    there = len(parts_of(dataset, held, tested, seed)["train"])
+    most = max(count or 0 for count in counts)
+    if most > there:
+        raise UsageError(
+            f"--rows {most} is not possible: there are {there:,} rows to train on, the others are held out.\n"
+            "  Write all for all of them, as in --rows 100,300,all."
+        )
 
 
 def train_rows(
@@ -37,13 +53,18 @@ def train_rows(
     from backpass.training.folder import RunFolder
 
     parent = _new(out, f"{dataset.name}-rows")
-    output.field("data", words.data(dataset))
-    output.field("runs", f"one for each of {len(counts)} numbers of rows, in {parent}")
     done: list[Run] = []
-    for count in sorted(counts, key=lambda c: float("inf") if c is None else c):
-        with Bar(output) as bar:
+    ordered = sorted(counts, key=lambda c: float("inf") if c is None else c)
+    several = ", ".join("all" if count is None else f"{count:,}" for count in ordered)
+    for count in ordered:
+        rows = "all" if count is None else f"{count:,}"
+        with Bar(output, f"{rows} rows, ") as bar:
 
             def begun(run: Run, bar: Bar = bar) -> None:
+                if not done:
+                    bar.pause()
+                    announce(output, dataset, run, several)
+                    bar.resume()
                 stop.stepping = True
 
             folder = RunFolder.create(parent / ("all" if count is None else str(count)))
@@ -52,10 +73,11 @@ def train_rows(
             except KeyboardInterrupt as error:
                 bar.close()
                 raise stopped(getattr(error, "run", None), folder.path, stop.code) from None
+            except NonFinite as error:
+                told_divergence(error, folder.path)
+                raise
         stop.stepping = False
-        run = done[-1]
-        part = shown_part(run)
-        output.field("rows", f"{run.settings.data.rows:,}: {part} {words.quick_score(run.metrics[part])}")
+        stop.told = f"after {words.counted(len(done), 'training')}; they are kept in {parent}"
     task, part = done[0].settings.data.task, shown_part(done[0])
     output.say()
     head = ["training rows", *(f"{heading} ({part})" for _, heading in COLUMNS[task]), "steps", "time"]
@@ -73,14 +95,14 @@ def train_rows(
     )
     picture = _drawn(done, dataset.name, parent)
     output.say()
-    output.say(f"The curve is in {picture}; each run is in a folder of its own in {parent}")
+    output.say(f"The runs are in {parent}, each in a folder of its own; to look at the curve, open {picture}")
     if output.json:
         output.result(
             {
-                "runs": [str(run.path) for run in done],
-                "rows": [run.settings.data.rows for run in done],
-                "scores": [run.scores for run in done],
+                "folder": str(parent),
                 "picture": str(picture),
+                "rows": [run.settings.data.rows for run in done],
+                "runs": [result(run) for run in done],
             }
         )
     elif output.quiet:

@@ -51,24 +51,61 @@ def named(settings: Any) -> str:
     if isinstance(settings, str):
         return settings.replace("_", " ")
     rest = {k: v for k, v in settings.items() if k != "name" and v not in (None, 0, False)}
-    told = [f"{k} {named(v) if isinstance(v, Mapping) else format(v, 'g')}" for k, v in rest.items()]
+    told = [f"{k.replace('_', ' ')} {_value(v)}" for k, v in rest.items()]
     return ", ".join([str(settings.get("name", "")).replace("_", " "), *told]).strip()
 
 
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return named(value)
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value).replace("_", " ")
+
+
 def optimiser(described: Mapping[str, Any], numbers: Mapping[str, float]) -> str:
-    """An optimiser in short.
+    """An optimiser in short, with the penalties of the cost.
 
     Examples
     --------
-    >>> optimiser({"name": "sgd", "lr": 0.05}, {"lr": 0.05, "momentum": 0.9})
-    'sgd, lr 0.05, momentum 0.9'
+    >>> optimiser({"name": "sgd", "lr": 0.05, "nesterov": True}, {"lr": 0.05, "momentum": 0.9})
+    'sgd, lr 0.05, momentum 0.9, nesterov'
+    >>> cosine = {"name": "cosine", "lr": 0.1, "low": 0.0}
+    >>> optimiser({"name": "sgd", "lr": {"name": "warm_up", "around": cosine, "steps": 9}}, {"lr": 0.1})
+    'sgd, lr 0.1 (warm up over 9 steps, then cosine)'
     """
-    usual = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "rho": 0.9}
-    told = [f"{name} {value:g}" for name, value in numbers.items() if usual.get(name) != value]
+    usual = {"beta1": 0.9, "beta2": 0.999, "rho": 0.9}
     lr = described.get("lr")
-    if isinstance(lr, Mapping):
-        told.append(f"schedule {named(lr)}")
-    return ", ".join([str(described["name"]), *told])
+    told = [str(described["name"])]
+    for name in sorted(numbers, key=lambda n: (n != "lr", n in ("l1", "l2"))):
+        if usual.get(name) != numbers[name] and name != "eps":
+            planned = f" ({schedule(lr)})" if name == "lr" and isinstance(lr, Mapping) else ""
+            told.append(f"{name.replace('_', ' ')} {numbers[name]:g}{planned}")
+    return ", ".join(told + (["nesterov"] if described.get("nesterov") else []))
+
+
+def schedule(described: Mapping[str, Any]) -> str:
+    """A schedule in short.
+
+    Examples
+    --------
+    >>> schedule({"name": "step", "lr": 0.1, "factor": 0.5, "every": 10})
+    'step, factor 0.5, every 10'
+    """
+    if described["name"] == "warm_up":
+        around = described["around"]
+        rest = "" if around["name"] == "constant" else f", then {schedule(around)}"
+        return f"warm up over {described['steps']:,} steps{rest}"
+    return named({name: value for name, value in described.items() if name != "lr"})
+
+
+def counted(count: int, word: str) -> str:
+    """A number and what it counts.
+
+    Examples
+    --------
+    >>> counted(1, "step"), counted(1200, "step")
+    ('1 step', '1,200 steps')
+    """
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def data(dataset: Dataset) -> str:
@@ -82,12 +119,14 @@ def data(dataset: Dataset) -> str:
         what = f"{targets} yes-or-no answers to predict"
     else:
         what = "a quantity to predict" if targets == 1 else f"{targets} quantities to predict"
+    shape = f" ({' x '.join(map(str, dataset.image_shape))} images)" if dataset.image_shape else ""
     own = "".join(
         f", and {len(part):,} {word} rows of its own"
         for word, part in (("validation", dataset.validation), ("test", dataset.test))
         if part is not None
     )
-    return f"{dataset.name}: {len(dataset):,} rows of {columns:,} columns, {what}{called}{own}"
+    size = f"{counted(len(dataset), 'row')} of {counted(columns, 'column')}{shape}"
+    return f"{dataset.name}: {size}, {what}{called}{own}"
 
 
 def quick_score(metrics: Mapping[str, float]) -> str:
