@@ -303,12 +303,7 @@ def _array(value: Any, what: str) -> tuple[Array, list[str] | None]:
     """A plain ndarray, and the column names if `value` has some; the kinds that cannot work are refused."""
     if value is None:
         raise DataError(f"{what} is missing (None).")
-    if isinstance(value, np.ma.MaskedArray):  # numpy.asarray would drop the mask without a word
-        holes = int(np.ma.getmaskarray(value).sum())
-        raise DataError(
-            f"{what} is a masked array ({holes} masked values), and a net has no way to leave values out.\n"
-            f"  Fill them, {what}.filled(value), or drop the rows that have them."
-        )
+    refuse_masked(value, what)
     names = None
     if hasattr(value, "columns") and hasattr(value, "to_numpy"):  # a data frame, whoever made it
         names = [str(column) for column in value.columns]
@@ -332,6 +327,16 @@ def _array(value: Any, what: str) -> tuple[Array, list[str] | None]:
     if array.dtype.kind in _REFUSED:
         raise DataError(f"{what} holds {_REFUSED[array.dtype.kind]} (its dtype is {array.dtype}).")
     return array, names
+
+
+def refuse_masked(value: Any, what: str) -> None:
+    """Refuse a masked array: numpy.asarray would drop the mask without a word."""
+    if isinstance(value, np.ma.MaskedArray):
+        holes = int(np.ma.getmaskarray(value).sum())
+        raise DataError(
+            f"{what}: this is a masked array ({holes} masked values), and a net has no way to leave values "
+            "out.\n  Fill them with .filled(value), or drop the rows that have them."
+        )
 
 
 def _ragged(value: Any, what: str) -> str | None:

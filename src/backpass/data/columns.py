@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ SAMPLE = 100_000
 MOST_WORDS = 200_000
 #: A number that goes along with the target so closely is said to give it away.
 TELLS = 0.999
+#: So many different words that are numbers may well be codes; more are told of.
+FEW_NUMBERS = 20
 
 _ID = re.compile(r"(^|[ _.-])(id|ids|index|idx|uuid|guid|key|row|nr|no|number|#)$|^unnamed", re.IGNORECASE)
 _DAY = np.timedelta64(1, "D")
@@ -202,8 +205,18 @@ class Tally:
 
     def _category(self, warn: list[str]) -> Encoding | str:
         n, different = self.seen, len(self.words)
+        written = different > FEW_NUMBERS and all(map(_is_number, islice(self.words, 1000)))
         if self.too_many or (different > MOST_LEVELS and different > 0.9 * n):
-            return f"holds {different:,} different words in {n:,} rows, as names and identifiers do"
+            return f"holds {different:,} different words in {n:,} rows, as names and identifiers do" + (
+                ", and they are numbers written as text: convert the column if it is a quantity"
+                if written
+                else ""
+            )
+        if written:
+            warn.append(
+                f"column {self.name!r} holds numbers written as text, such as {next(iter(self.words))!r}: "
+                "they are taken as words. Convert the column if it is a quantity."
+            )
         if different == 1 and not self.holes:
             return f"is {next(iter(self.words))!r} in all training rows"
         levels, other = sorted(self.words), False
@@ -259,6 +272,14 @@ class Tally:
             scale = self.plain.std * sums.std
             out.append((cross / n - self.plain.s1 * sums.s1 / n**2) / scale if scale > 0 else 0.0)
         return out
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def as_days(values: Array) -> Floats:

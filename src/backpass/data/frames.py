@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data.arrays import check_task, labels_of, part_labels, refuse_one_class
+from backpass.data.arrays import MANY_CLASSES, check_task, labels_of, part_labels, refuse_one_class
 from backpass.data.dataset import Array, Dataset, Task
+from backpass.data.labels import labels_in
 from backpass.data.table import Table, check_names
 from backpass.errors import DataError, UsageError
 
@@ -70,7 +71,8 @@ def from_frame(
 
 def columns_named(target: Names) -> tuple[str, ...]:
     """One name or several as a tuple."""
-    return (target,) if isinstance(target, str) else tuple(str(name) for name in target)
+    several = isinstance(target, Iterable) and not isinstance(target, str)
+    return tuple(str(name) for name in target) if several else (str(target),)  # frames count columns, too
 
 
 def table_dataset(
@@ -104,14 +106,27 @@ def table_dataset(
     if len(table) == 0:
         raise DataError(f"{name} has 0 rows: there is nothing to learn from.")
     what = " and ".join(f"column {n!r}" for n in target[:3]) + (" ..." if len(target) > 3 else "")
-    y, task = _answers(table, target, task)
-    labels, task, classes = labels_of(y, len(table), task, what, name)
-    refuse_one_class(labels, task, what)
+    labels: Any
+    if _long_words(table, target, task):
+        labels, task = labels_in(table, target[0], what, MANY_CLASSES), "classification"
+        classes: tuple[str | int, ...] = labels.classes
+        if len(classes) == 1:
+            refuse_one_class(labels[:], task, what)
+    else:
+        y, task = _answers(table, target, task)
+        labels, task, classes = labels_of(y, len(table), task, what, name)
+        refuse_one_class(labels, task, what)
     data = Dataset(
         table, labels, name, task, classes, source=source, prepare="auto", target=target,
         feature_names=inputs, group=group, time=time,
     )  # fmt: skip
     return with_parts(data, test=test, validation=validation)
+
+
+def _long_words(table: Table, target: Sequence[str], task: Task | None) -> bool:
+    """Whether the target is a column of words that is too long to be held as words."""
+    alone = len(target) == 1 and table.kinds[target[0]] == "text"
+    return alone and not table.in_memory and task in (None, "classification")
 
 
 def with_parts(data: Dataset, *, test: Table | None = None, validation: Table | None = None) -> Dataset:
@@ -191,8 +206,12 @@ def is_frame(value: Any) -> bool:
     if isinstance(value, (np.ndarray, list, tuple, dict, str, int, float, type(None))):
         return False
     import narwhals.stable.v2 as nw
+    from narwhals.exceptions import NarwhalsError
 
-    return isinstance(nw.from_native(value, pass_through=True), (nw.DataFrame, nw.LazyFrame))
+    try:
+        return isinstance(nw.from_native(value, pass_through=True), (nw.DataFrame, nw.LazyFrame))
+    except NarwhalsError:  # a frame with two columns of one name, which `as_table` tells
+        return True
 
 
 def as_table(frame: Any, what: str = "the frame") -> Table:

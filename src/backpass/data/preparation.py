@@ -11,7 +11,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from backpass.data.columns import Encoding, Tally, column_names, encode
 from backpass.data.dataset import Array, Dataset, Task, scaled
-from backpass.data.table import Table, as_column
+from backpass.data.sparse import is_sparse
+from backpass.data.table import Table, as_column, refuse_huge
 from backpass.errors import DataError, RecordError
 
 Index = NDArray[np.int64]
@@ -19,6 +20,8 @@ Kind = Literal["table", "as_is", "standardise"]
 
 #: Rows that are encoded at a time, so that a block and its inputs stay in the processor's cache.
 _ROWS = 4096
+#: Columns that a matrix may have: their names alone are lists of this length.
+MOST_COLUMNS = 2**22
 
 
 class Preparation:
@@ -177,6 +180,9 @@ class Preparation:
     def _table(self, raw: Any) -> Table:
         if not isinstance(raw, Table):
             if isinstance(raw, (np.ndarray, list, tuple)):
+                from backpass.data.arrays import refuse_masked
+
+                refuse_masked(raw, "the rows to predict")
                 array = np.asarray(raw, dtype=object)
                 if array.ndim != 2 or array.shape[1] != len(self.features):
                     raise DataError(
@@ -201,6 +207,8 @@ class Preparation:
                 f"  Give all of: {_few(self.features, 40)}."
                 + (f" These are there and not needed: {_few(extra)}." if extra else "")
             )
+        if not len(raw):
+            raise DataError("there are 0 rows to predict.")
         table: Table = raw.select(self.features)
         return table
 
@@ -225,13 +233,23 @@ class Preparation:
         from backpass.data.arrays import as_rows
 
         if isinstance(raw, Table):
+            wrong = next((name for name in raw.names if raw.kinds[name] in ("text", "date")), None)
+            if wrong is not None:
+                raise DataError(
+                    f"column {wrong!r} holds {raw.kinds[wrong]}, e.g. {str(raw[wrong][0])[:40]!r}, and the "
+                    "net was trained with numbers alone.\n"
+                    "  Drop the column, or encode it as it was for training."
+                )
             raw = np.column_stack([raw[name].astype(np.float64) for name in raw.names])
-        array = as_rows(raw, copy=False)[0] if not hasattr(raw, "indptr") else raw.toarray()
-        array = array if rows is None else array[rows]
-        if array.shape[1] != self._made["width"]:
+        width = np.shape(raw)[1] if is_sparse(raw) and len(np.shape(raw)) == 2 else None
+        array = None if width not in (None, self._made["width"]) else as_rows(raw, copy=False)[0]
+        width = width if array is None else array.shape[1]
+        if array is None or width != self._made["width"]:
             raise DataError(
-                f"the rows have {array.shape[1]} columns, and the net was trained with {self._made['width']}."
+                f"the rows have {width:,} columns, and the net was trained with {self._made['width']:,}.\n"
+                "  Give the same columns, in the same order."
             )
+        array = array if rows is None else array[rows]
         if self.kind == "as_is":
             return scaled(array, self._made["scale"], dtype)
         return self._standardised(array, dtype)
@@ -251,8 +269,7 @@ class Preparation:
         rows : int array, optional
         """
         if self.task == "classification":
-            labels = data.y if rows is None else data.y[rows]
-            codes = np.searchsorted(np.asarray(data.classes), labels)
+            codes = data.codes(rows)
             hot = np.zeros((len(codes), len(self.classes)), dtype=dtype)
             hot[np.arange(len(codes)), codes] = 1
             return hot
@@ -464,9 +481,13 @@ def fit_preparation(data: Dataset, train_rows: Index | None = None) -> Preparati
     if data.task == "regression":
         y = data.y[rows].reshape(len(rows), -1).astype(np.float64)
         auto = data.prepare == "auto"
-        std = y.std(axis=0)
+        names = data.target or [f"y{at}" for at in range(y.shape[1])]
+        if auto:
+            for at, name in enumerate(names):
+                refuse_huge(y[:, at], name, rows)
+        std = y.std(axis=0) if auto else np.ones(y.shape[1])
         made["target_mean"] = (y.mean(axis=0) if auto else np.zeros(y.shape[1])).tolist()
-        made["target_std"] = (np.where(std > 0, std, 1.0) if auto else np.ones(y.shape[1])).tolist()
+        made["target_std"] = np.where(std > 0, std, 1.0).tolist()
     if data.table is not None:
         return _fit_table(data, rows, made)
     return _fit_matrix(data, rows, made)
@@ -480,11 +501,21 @@ def _outputs(data: Dataset) -> int:
 
 def _fit_matrix(data: Dataset, rows: Index, made: dict[str, Any]) -> Preparation:
     width = int(data.X.shape[1])
+    if width > MOST_COLUMNS:
+        raise DataError(
+            f"X has {width:,} columns; the limit is {MOST_COLUMNS:,}, since each needs weights of its own.\n"
+            "  Keep the most frequent ones, or reduce them, e.g. with sklearn.decomposition.TruncatedSVD."
+        )
     names = list(data.feature_names) or [f"x{at}" for at in range(width)]
     made |= {"kind": "as_is", "features": names, "width": width, "scale": float(data.scale)}
+    pixels = data.sparse or data.image_shape is not None or data.X.dtype == np.uint8
+    if data.prepare == "none" and not pixels and len(rows) > 1:  # pixels at the border are often constant
+        made["warnings"] += _constant(data.X, rows, data.feature_names)
     standard = data.prepare == "auto" and not data.sparse and data.scale == 1 and data.X.dtype != np.uint8
     if standard and max(abs(float(data.X.min())), abs(float(data.X.max()))) > 1:
         X = data.X[rows].astype(np.float64)
+        for at, name in enumerate(names):
+            refuse_huge(X[:, at], name, rows)
         mean, spread = X.mean(axis=0), X.std(axis=0)
         low, high = X.min(axis=0), X.max(axis=0)
         constant = low == high
@@ -500,6 +531,22 @@ def _fit_matrix(data: Dataset, rows: Index, made: dict[str, Any]) -> Preparation
     return Preparation(made)
 
 
+def _constant(X: Array, rows: Index, names: Sequence[str]) -> list[str]:
+    """What to say of columns of a matrix that are the same in all training rows."""
+    first = X[rows[0]]
+    same = np.ones(X.shape[1], dtype=bool)
+    for start in range(0, len(rows), _ROWS):
+        same &= (X[rows[start : start + _ROWS]] == first).all(axis=0)
+    if not same.any() or (same.all() and len(rows) == len(X)):  # then all rows are equal: told before
+        return []
+    listed = [names[at] if names else str(at) for at in np.flatnonzero(same)]
+    several, counted = "s" if len(listed) > 1 else "", "" if names else " (counted from 0)"
+    return [
+        f"column{several} {_few(listed)}{counted}: one value in all training rows, so that nothing can be "
+        "learned there."
+    ]
+
+
 def _fit_table(data: Dataset, rows: Index, made: dict[str, Any]) -> Preparation:
     table = data.X.select(data.feature_names)
     classes = data.task == "classification"
@@ -513,9 +560,12 @@ def _fit_table(data: Dataset, rows: Index, made: dict[str, Any]) -> Preparation:
         part = target[start : start + len(block)][here]
         if len(part):
             every = bool(here.all())
+            numbers = start + np.flatnonzero(here)
             for tally in tallies:
-                values = block[tally.name]
-                tally.add(values if every else values[here], part)
+                values = block[tally.name] if every else block[tally.name][here]
+                if tally.kind == "number":
+                    refuse_huge(values, tally.name, numbers)
+                tally.add(values, part)
     warn: list[str] = []
     encodings: list[Encoding] = []
     left: dict[str, str] = {}

@@ -21,6 +21,7 @@ Kind = Literal["number", "text", "date", "bool"]
 #: Rows of a block, where a table is gone through in blocks.
 BLOCK = 1 << 16
 
+HUGE = 1e90
 _WHOLE = 2.0**53  # beyond it neighbouring whole numbers share one float64
 
 
@@ -292,6 +293,25 @@ def check_finite(column: Array, name: str) -> None:
             f"column {name!r} is infinite in row {rows[0]} (counted from 0"
             + (f"; {rows.size} rows in all" if rows.size > 1 else "")
             + ").\n  Correct the value, or make it a hole (an empty cell, NaN), which is filled in."
+        )
+
+
+def refuse_huge(values: Array, name: str, rows: Array) -> None:
+    """Refuse what cannot be standardised: the squares and cubes of numbers as large as this are infinite.
+
+    Parameters
+    ----------
+    values : ndarray of float, shape (n,)
+        Holes are NaN.
+    name : str
+    rows : ndarray of int, shape (n,)
+        Their numbers, for the message.
+    """
+    large = np.flatnonzero(np.abs(values) > HUGE)
+    if large.size:
+        raise DataError(
+            f"column {name!r} is {values[large[0]]:.6g} in row {rows[large[0]]} (counted from 0): too large "
+            f"to be standardised, the limit is {HUGE:g}.\n  Correct the value, or divide the column."
         )
 
 

@@ -47,7 +47,7 @@ def _disk(path: Path) -> Iterator[None]:
     """Turn the system's errors into ours."""
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a NUL in the name
         if isinstance(error, (RecordError, StorageError)):
             raise
         raise StorageError(
@@ -121,7 +121,11 @@ class RunFolder:
         with _disk(folder.path):
             if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
                 raise StorageError(f"{folder.path} is there already and is not empty; name another folder")
-            (folder.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder.path / "checkpoints").mkdir()  # of two that come at once, one gets the folder
+            except FileExistsError:
+                raise StorageError(f"{folder.path} is another run's; name another folder") from None
         return folder
 
     @classmethod
@@ -193,7 +197,7 @@ class RunFolder:
 
     def read(self) -> tuple[RunFile, Graph, Graph]:
         """The settings and the outcome, the program of a step, and that of prediction."""
-        if not self.path.is_dir():
+        if not os.path.isdir(self.path):  # False, too, for a name that no system could have
             raise RecordError(f"there is no run folder {self.path}")
         file = decode(self._bytes(_RUN), str(self.path / _RUN))
         return file, self._program(_GRAPH), self._program(_PREDICT)
@@ -236,28 +240,30 @@ class RunFolder:
             raise RecordError(f"{self.path} has no readable checkpoint of its start; it cannot be replayed")
         return found
 
-    def read_costs(self) -> NDArray[np.float64]:
-        """The costs that reached the disk, up to the first gap."""
-        path = self.path / _COSTS
+    def read_costs(self) -> tuple[NDArray[np.float64], str]:
+        """The costs that reached the disk, up to the first gap; and why no more can be read, if so."""
+        path, why = self.path / _COSTS, ""
         if not path.exists():
-            return np.zeros(0)
+            return np.zeros(0), "is not there"
+        found: list[NDArray[np.float64]] = []
+        end = 0
         try:
             database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
             try:
                 database.execute("PRAGMA trusted_schema=OFF")
-                rows = database.execute("SELECT first, count, cost FROM costs ORDER BY first").fetchall()
+                for first, count, blob in database.execute(
+                    "SELECT first, count, cost FROM costs ORDER BY first"
+                ):
+                    if first != end or not isinstance(blob, bytes) or len(blob) != 8 * count:
+                        why = "has a gap"
+                        break
+                    found.append(np.frombuffer(blob, "<f8").astype(np.float64))
+                    end += count
             finally:
                 database.close()
-        except sqlite3.Error as error:
-            raise RecordError(f"{path} cannot be read: {error}") from None
-        found: list[NDArray[np.float64]] = []
-        end = 0
-        for first, count, blob in rows:
-            if first != end or not isinstance(blob, bytes) or len(blob) != 8 * count:
-                break
-            found.append(np.frombuffer(blob, "<f8").astype(np.float64))
-            end += count
-        return np.concatenate(found) if found else np.zeros(0)
+        except (sqlite3.Error, ValueError, TypeError) as error:  # torn: what came before it is good
+            why = f"is torn ({error})"
+        return np.concatenate(found) if found else np.zeros(0), why
 
 
 def _tail(blocks: list[NDArray[np.float64]], count: int) -> NDArray[np.float64]:

@@ -215,9 +215,9 @@ def for_outputs(t: Array, outputs: int, preparation: Preparation) -> Array:
         t = np.ascontiguousarray(t[:, 1:])
     if t.shape[1] != outputs and preparation.task == "regression" and outputs > 1:
         raise ShapeError(
-            f"the data have {t.shape[1]} target{'s' if t.shape[1] > 1 else ''} of quantities, a regression, and "
-            f"the last layer has {outputs} units.\n  Write Dense({t.shape[1]}) as the last layer; or give "
-            "classes as whole numbers or words, where it is classes that are to be told apart."
+            f"the data have {t.shape[1]} target{'s' if t.shape[1] > 1 else ''} of quantities, a regression, "
+            f"and the last layer has {outputs} units.\n  Write Dense({t.shape[1]}) as the last layer; or "
+            "give classes as whole numbers or words, where it is classes that are to be told apart."
         )
     if t.shape[1] != outputs:
         what = f"{t.shape[1]} {'classes' if preparation.task == 'classification' else 'targets'}"

@@ -106,7 +106,13 @@ def read_record(folder: RunFolder) -> Record:
     _check_programs(record, folder.path)
     record.checkpoints = folder.read_checkpoints(step, outcome.steps)
     _settle(record)
-    record.costs = [folder.read_costs()[: outcome.steps]]
+    costs, why = folder.read_costs()
+    record.costs = [costs[: outcome.steps]]
+    if why:
+        outcome.notes.append(
+            f"record.sqlite {why}: the costs of {outcome.steps - len(record.costs[0]):,} of "
+            f"{outcome.steps:,} steps are lost; at(step) computes them again"
+        )
     return record
 
 

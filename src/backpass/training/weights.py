@@ -62,9 +62,9 @@ def row_weights(
         return None
     found = np.ones(len(part))
     if sample_weight is not None:
-        found *= _checked(sample_weight, rows)[part]
+        found *= _moderate(_checked(sample_weight, rows)[part])
     if class_weight is not None:
-        found *= _by_class(class_weight, codes, classes)
+        found *= _moderate(_by_class(class_weight, codes, classes))
     total = float(found.sum())
     if not total > 0:
         raise DataError(
@@ -93,6 +93,11 @@ def _checked(sample_weight: ArrayLike, rows: int) -> NDArray[np.float64]:
                 f"{given[row]:g}\n  A weight says how much a row counts: zero or more."
             )
     return given
+
+
+def _moderate(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same weights, of which only the ratios matter, small enough that sums and products are finite."""
+    return weights / weights.max() if weights.max() > 1e150 else weights
 
 
 def _by_class(
