@@ -67,6 +67,7 @@ def ours(name: str, fold: tuple[np.ndarray, ...], seed: int) -> tuple[float, int
         "seed": seed,
         "validation": defaults.VALIDATION,
         "stop": bp.EarlyStopping(defaults.patience_for(epochs)),
+        "l2": defaults.l2_for(rows),
     }
     hidden = bp.Dense(defaults.HIDDEN[0], defaults.ACTIVATION)
     if name == "diabetes":

@@ -139,7 +139,7 @@ class LearnOptions:
     warm_up: Annotated[int | None, WHOLE, default("0")] = None
     decay: Annotated[float | None, default("0; 0.01 for adamw")] = None
     l1: Annotated[float | None, default("0")] = None
-    l2: Annotated[float | None, default(f"{defaults.L2:g}; 0 with weight decay")] = None
+    l2: Annotated[float | None, default("3 / training rows; 0 with weight decay")] = None
     clip: float | None = None
     clip_norm: float | None = None
 
@@ -164,11 +164,10 @@ class LearnOptions:
         }  # fmt: skip
         return kinds[kind](lr, **shared)
 
-    @property
-    def penalties(self) -> dict[str, float]:
+    def penalties(self, rows: int) -> dict[str, float]:
         """l1 and l2: what is given, else 0, but a little l2 where nothing else holds the weights back."""
         decays = self.optimizer == "adamw" or bool(self.decay)
-        usual = 0.0 if decays or self.l1 else defaults.L2
+        usual = 0.0 if decays or self.l1 else defaults.l2_for(rows)
         return {"l1": self.l1 or 0.0, "l2": usual if self.l2 is None else self.l2}
 
     def _schedule(self, lr: float) -> float | Schedule:
@@ -201,7 +200,7 @@ def network_of(
     preparation = fit_preparation(dataset)
     network = net.network(preparation, dataset.suggests, learning.loss)
     optimiser, loss = learning.optimiser(), learning.loss or default_loss(network.activation)
-    features, penalties = len(preparation.columns), learning.penalties
+    features, penalties = len(preparation.columns), learning.penalties(training_rows(dataset))
     graph = step_graph(
         network, loss, optimiser, features, dtype or net.dtype or "f32",
         l1=penalties["l1"], l2=penalties["l2"],
@@ -209,6 +208,13 @@ def network_of(
     known = optimiser.numbers | penalties
     numbers = {name: known[name] for name in graph.inputs_of_kind("number")}
     return dataset, preparation, network, graph, numbers
+
+
+def training_rows(dataset: Dataset, held: float | None = None, tested: float | None = None) -> int:
+    """How many rows train would train on, by the fractions held out or the usual ones."""
+    parts = ((held, defaults.VALIDATION, dataset.validation), (tested, defaults.TEST, dataset.test))
+    gone = [usual if given is None and own is None else given or 0.0 for given, usual, own in parts]
+    return max(1, round(len(dataset) * (1 - sum(gone))))
 
 
 def parse_layers(written: str) -> list[int]:

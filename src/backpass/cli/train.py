@@ -12,13 +12,14 @@ from cyclopts import Group, Parameter
 from backpass import defaults
 from backpass.cli import words
 from backpass.cli.data_options import DataOptions, fraction_or_file
-from backpass.cli.net_options import LearnOptions, NetOptions
+from backpass.cli.net_options import LearnOptions, NetOptions, training_rows
 from backpass.cli.options import FLAG, WHOLE, check_whole, default
 from backpass.cli.output import Output
 from backpass.cli.places import RUNS, is_run
 from backpass.cli.progress import Bar
 from backpass.cli.result import finish, result, stopped, told_divergence
 from backpass.cli.signals import Stop
+from backpass.cli.streamed import where
 from backpass.errors import BackpassError, NonFinite, UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def train(
                 bar.show(event)
                 stop.check()
 
-            planned = _epochs(dataset, held, tested, seed, count, batch, epochs)
+            many = count or training_rows(dataset, held, tested)
+            planned, penalties = epochs or defaults.epochs_for(many, batch), learning.penalties(many)
             rule = None
             if patience != 0 and (held or dataset.validation is not None):
                 rule = EarlyStopping(patience or defaults.patience_for(planned))
@@ -157,8 +159,8 @@ def train(
                 out=folder,
                 stop=rule,
                 time_limit=limit,
-                l1=learning.penalties["l1"],
-                l2=learning.penalties["l2"],
+                l1=penalties["l1"],
+                l2=penalties["l2"],
                 class_weight=class_weight,
                 start=known,
                 begun=begun,
@@ -252,18 +254,6 @@ def _seconds(written: str | None) -> float | None:
     return value
 
 
-def _epochs(
-    dataset: Dataset, held: float | None, tested: float | None, seed: int, count: int | None, batch: int,
-    wanted: int | None,
-) -> int:  # fmt: skip
-    """How many epochs, if nobody said."""
-    if wanted is not None:
-        return wanted
-    if count is None:
-        count = round(len(dataset) * (1 - (held or 0.0) - (tested or 0.0)))
-    return defaults.epochs_for(max(1, count), batch)
-
-
 def _command() -> str:
     """What was typed, for the report."""
     import shlex
@@ -282,6 +272,8 @@ def announce(output: Output, dataset: Dataset, run: Run, several: str = "") -> N
     """
     settings, preparation = run.settings, run.preparation
     output.field("data", words.data(dataset))
+    if streamed := where(run):
+        output.field("streamed", streamed)
     for number, line in enumerate(preparation.summary()):
         output.field("prepared" if number == 0 else "", line)
     counts = [f"{several or f'{settings.data.rows:,}'} to train on"]
