@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from backpass import defaults
 from backpass.data import Dataset, as_dataset, as_part
+from backpass.data.dataset import Task
 from backpass.data.preparation import Preparation
 from backpass.data.split import Order
 from backpass.errors import DataError, UsageError
@@ -42,6 +44,9 @@ def train(
     data: Any,
     *,
     target: str | Sequence[str] | None = None,
+    task: Task | None = None,
+    group: Any = None,
+    time: Any = None,
     loss: Any = None,
     optimizer: Optimiser | None = None,
     batch: int = defaults.BATCH,
@@ -77,6 +82,11 @@ def train(
         prepared: numbers standardised, words encoded, holes filled.
     target : str or sequence of str, optional
         The column to predict, or several, of a frame or a table.
+    task : {"classification", "multilabel", "regression"}, optional
+        Overrides what is recognised from the target.
+    group, time : str or array, optional
+        What the rows are parted by, a column or, for a matrix, an array: rows of one group stay in one part;
+        later rows are tested on. See `backpass.data.split`.
     loss : str, Loss or callable, optional
         Such as "cross_entropy" or "squared_error"; by default the one that goes with the last activation.
     optimizer : Optimiser, optional
@@ -116,7 +126,8 @@ def train(
     start : Run or mapping of str to array, optional
         Weights to start from, by name, instead of new ones: all of them. The optimiser starts anew.
     begun : callable, optional
-        Called with the Run, its folder there, before the first step.
+        Called with the Run, its folder there, before the first step. Who gives it tells a person of
+        ``run.preparation.warnings`` and ``run.record.outcome.notes``; else they are Python warnings.
     progress : callable, optional
         Called with a `Progress` about twenty times a second.
 
@@ -164,10 +175,19 @@ def train(
             raise UsageError(f"{what} must be a function, got {function!r}")
     called = Callbacks(callbacks)
     optimizer = optimizer or Adam(defaults.LR["adam"])
-    entry = enter(*_held(as_dataset(data, target), validation, test), limit=rows, seed=seed, dtype=dtype)
-    network = _network(network, entry)
-    entry = entry.for_outputs(network.outputs)
+    dataset = as_dataset(data, target, task=task, group=group, time=time)
+    parted = _held(dataset, validation, test)
+    entry = enter(*parted, limit=rows, seed=seed, dtype=dtype)
+    if begun is None and entry.preparation.warnings:
+        warnings.warn("\n".join(entry.preparation.warnings), stacklevel=2)
+    network = _network(network, entry, loss)
     loss = loss or default_loss(network.activation)
+    plain = entry.preparation.with_plain_targets()
+    if plain is not entry.preparation and (
+        network.activation != "identity" or loss_named(loss).name == "poisson"
+    ):  # outputs that cannot be any number: standardised targets would be out of their reach
+        entry = enter(*parted, limit=rows, seed=seed, dtype=dtype, preparation=plain)
+    entry = entry.for_outputs(network.outputs)
     taken, features = entry.rows, entry.rows.arrays["x"].shape[1]
     _check_targets(loss, taken.arrays["t"], entry.settings.task)
     epochs = epochs or defaults.epochs_for(len(taken.numbers), batch)
@@ -218,6 +238,8 @@ def train(
     folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
     events = {"stop": stop, "time_limit": time_limit, "callbacks": called}
     _go(run, entry.held, folder, begun, progress, events)
+    if begun is None and record.outcome.notes:
+        warnings.warn("\n".join(record.outcome.notes), stacklevel=2)
     return run
 
 
@@ -306,8 +328,9 @@ def network_for(
     dropout: float = 0.0,
     batch_norm: bool = False,
     init: str | None = None,
+    loss: Any = None,
 ) -> Network:
-    """Hidden layers of these sizes, and the output layer that the target asks for.
+    """Hidden layers of these sizes, and the output layer that the target and the loss ask for.
 
     Parameters
     ----------
@@ -322,6 +345,8 @@ def network_for(
         Normalise each hidden layer's pre-activations over the batch.
     init : str, optional
         Where the weights of the hidden layers start; by default it follows from the activation.
+    loss : str or Loss, optional
+        "poisson" asks for outputs that are rates, "hinge" for scores.
     """
     layers: list[Any] = []
     for units in hidden:
@@ -331,14 +356,15 @@ def network_for(
             layers.append(Dense(units, activation, init=init))
         layers += [Dropout(dropout)] if dropout else []
     head = {"classification": "softmax", "multilabel": "sigmoid", "regression": "identity"}
-    layers.append(Dense(preparation.outputs, head[preparation.task]))
+    asked = {"poisson": "exp", "hinge": "identity"}.get("" if loss is None else loss_named(loss).name)
+    layers.append(Dense(preparation.outputs, asked or head[preparation.task]))
     return Network(layers)
 
 
-def _network(given: Any, entry: Entry) -> Network:
+def _network(given: Any, entry: Entry, loss: Any) -> Network:
     """The network: given, made for the data by a function, or the usual one."""
     if given is None:
-        return network_for(entry.preparation, entry.dataset.suggests or defaults.HIDDEN)
+        return network_for(entry.preparation, entry.dataset.suggests or defaults.HIDDEN, loss=loss)
     made = given(entry.preparation) if callable(given) and not isinstance(given, Network) else given
     if not isinstance(made, Network):
         raise UsageError(f"network must be a Network, such as Network([Dense(10, 'softmax')]), got {made!r}")

@@ -102,6 +102,16 @@ class Preparation:
         """All of it as plain JSON."""
         return dict(self._made)
 
+    def with_plain_targets(self) -> Preparation:
+        """The same for the inputs, and quantities to predict in their own units.
+
+        For outputs that cannot be any number: a count is not below 0, and would be once it is standardised.
+        """
+        if self.task != "regression" or not self._scaled_target:
+            return self
+        plain = {"target_mean": [0.0] * self.outputs, "target_std": [1.0] * self.outputs}
+        return Preparation({**self._made, **plain})
+
     @classmethod
     def from_description(cls, made: Mapping[str, Any]) -> Preparation:
         """The preparation that `describe` described.
@@ -539,7 +549,7 @@ def _constant(X: Array, rows: Index, names: Sequence[str]) -> list[str]:
         same &= (X[rows[start : start + _ROWS]] == first).all(axis=0)
     if not same.any() or (same.all() and len(rows) == len(X)):  # then all rows are equal: told before
         return []
-    listed = [names[at] if names else str(at) for at in np.flatnonzero(same)]
+    listed = [names[at] if names else str(at) for at in np.flatnonzero(same).tolist()]
     several, counted = "s" if len(listed) > 1 else "", "" if names else " (counted from 0)"
     return [
         f"column{several} {_few(listed)}{counted}: one value in all training rows, so that nothing can be "

@@ -110,7 +110,8 @@ def path_of(spec: object) -> Path:
     """The absolute path of something that exists, or an error that offers what was meant."""
     if not isinstance(spec, (str, os.PathLike)) or isinstance(os.fspath(spec), bytes):
         raise UsageError(
-            f"load takes a name or a path, got {type(spec).__name__}. For arrays there is from_arrays(X, y)."
+            f"load takes a name or a path, got {type(spec).__name__}. For arrays there is from_arrays(X, y), "
+            "for a data frame from_frame(frame, target)."
         )
     text = os.fspath(spec)
     if not text.strip() or "\0" in text:
@@ -174,7 +175,11 @@ def form_of(path: Path) -> str:
     if images.is_image(path):
         raise DataError(f"{path} is no image: it begins with {head!r}. Cut, or renamed?")
     if not head.startswith(b"PAR1") and _binary(inside):
-        raise DataError(f"{path} is of no kind that backpass reads (it begins with {head!r}). Give {_FORMS}.")
+        wide = inside[1::2] == b"\0\0\0\0" or inside[::2] == b"\0\0\0\0"
+        hint = "\n  It looks like UTF-16 text without its mark: write it again as UTF-8." if wide else ""
+        raise DataError(
+            f"{path} is of no kind that backpass reads (it begins with {head!r}). Give {_FORMS}.{hint}"
+        )
     return "table"
 
 

@@ -116,6 +116,7 @@ def enter(
     limit: int | None = None,
     seed: int,
     dtype: str,
+    preparation: Preparation | None = None,
 ) -> Entry:
     """Take the rows apart, fit the preparation on the training rows, and apply it to all parts.
 
@@ -128,10 +129,12 @@ def enter(
         Train on so many of the training rows only; the other parts are the same for any limit.
     seed : int
     dtype : {"f32", "f64"}
+    preparation : Preparation, optional
+        One that was fitted on these training rows already.
     """
     parts = parts_of(dataset, validation, test, seed, limit)
     train = parts["train"]
-    preparation, found = prepare(dataset, parts, kind_of(dtype))
+    preparation, found = prepare(dataset, parts, kind_of(dtype), preparation=preparation)
     x, t = found.pop("train")
     held = found | _own(dataset, validation, test, preparation, dtype)
     settings = DataSettings(
