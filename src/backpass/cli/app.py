@@ -70,6 +70,11 @@ def run(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without δ shows ?, and goes on
+    if words[0] in _COMMANDS and {"--help", "-h"} & set(words):
+        from backpass.cli.help import command_help
+
+        print(command_help(words[0], _COMMANDS[words[0]]))
+        return 0
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]

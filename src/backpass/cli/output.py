@@ -60,6 +60,11 @@ class Output:
         if not self.quiet:
             self._print(text, style, stderr=self.json)
 
+    def prose(self, text: str, style: str | None = None) -> None:
+        """A sentence of the report, on as many lines as it needs."""
+        for line in wrapped(text, self.width(self.json)):
+            self.say(line, style)
+
     def field(self, name: str, text: str) -> None:
         """A part of the report with its subject before it, on as many lines as it needs."""
         if not self.quiet:

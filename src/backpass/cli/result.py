@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backpass.cli import words
 from backpass.cli.output import Output, Stopped, clean, duration, percent
+from backpass.cli.streamed import parts_scored, peak, where
 from backpass.errors import BackpassError, NonFinite
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ def finish(output: Output, run: Run, command: str) -> None:
     _by_class(output, run, best)
     output.say()
     for line in _judged(run, best):
-        output.say(line, "yellow")
-    for note in run.record.outcome.notes:
+        output.prose(line, "yellow")
+    for note in filter(None, (*run.record.outcome.notes, parts_scored(run))):
         output.note(f"note: {note}")
-    ended = "" if run.status == "finished" else f" ({run.status}: {run.record.outcome.message})"
     kept = run.record.outcome.best_step
-    took = f"{words.counted(run.steps, 'step')} in {duration(run.record.outcome.seconds)}"
-    output.say(
-        f"{took}{ended.replace(': )', ')')}"
-        + (f"; the weights are those of step {kept:,}, the best" if kept not in (None, run.steps) else "")
-    )
+    told = [f"{words.counted(run.steps, 'step')} in {duration(run.record.outcome.seconds)}"]
+    if run.status != "finished":
+        told.append(run.record.outcome.message or run.status)
+    if kept not in (None, run.steps):
+        told.append(f"the weights are those of step {kept:,}, the best")
+    output.prose("; ".join(told))
     try:
         report = run.report(command=command)
     except BackpassError as error:
@@ -57,6 +58,8 @@ def finish(output: Output, run: Run, command: str) -> None:
         output.say(f"The run is in {run.path}")
     else:
         output.say(f"The run is in {run.path}; to look at it, open {report}")
+    if where(run) and (most := peak()):
+        output.say(f"Peak memory: {most}, the pages of files among it")
     output.say("Next, for example:")
     for line in _next(run):
         output.say(f"  {line}")

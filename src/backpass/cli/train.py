@@ -293,9 +293,9 @@ def announce(output: Output, dataset: Dataset, run: Run, several: str = "") -> N
     output.field("training", learns if several else plan + learns)
     if settings.stop is not None:
         patience = settings.stop["patience"]
-        waits = f"stops after {words.counted(patience, 'epoch')} without a better validation loss; "
+        waits = f"stops after {words.counted(patience, 'epoch')} without a better validation loss, and "
         never = several or patience >= settings.epochs
-        output.field("", ("" if never else waits) + "keeps the weights of the best epoch")
+        output.field("", ("" if never else waits) + "keeps the best weights")
     if not several:
         output.field("executor", f"{settings.executor}: {settings.executor_why}")
     for warning in preparation.warnings:
