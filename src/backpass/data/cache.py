@@ -42,6 +42,16 @@ def clear_cache() -> int:
     return size
 
 
+def size_of(source: str) -> int:
+    """The bytes of the entries of a source."""
+    size = 0
+    for entry in _entries():
+        with suppress(OSError, ValueError):
+            if json.loads((entry / _MARK).read_text("utf-8")).get("source") == source:
+                size += sum(file.stat().st_size for file in entry.iterdir())
+    return size
+
+
 def key_of(settings: Any) -> str:
     """The name of the entry that depends on these settings (plain JSON)."""
     text = json.dumps([__version__, settings], sort_keys=True, default=str)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,10 @@ from numpy.typing import NDArray
 from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
+from backpass.exec.threads import blas_threads, threads_for
 from backpass.ir import Graph
 
-_ROWS = 4096  # of one pass: enough to be quick, few enough to fit in memory
+_ROWS = 2048  # of one pass: enough to be quick, few enough to fit in the processor's cache
 
 
 class Evaluator:
@@ -31,6 +34,13 @@ class Evaluator:
         self.prediction, self.task = prediction, task
         self._predict = ReferenceFunction(program.part([prediction]))
         self._score = ReferenceFunction(program.part([prediction, "loss"]))
+        self._threads = threads_for(program, {"B": _ROWS})
+
+    def _one_thread(self, rows: int) -> AbstractContextManager[Any]:
+        """No more BLAS threads than a pass is worth: those that wait for each other are slower than one."""
+        return (
+            blas_threads(self._threads) if rows > _ROWS else nullcontext()
+        )  # looking for BLAS takes a while
 
     def predict(self, weights: Mapping[str, Array], x: Array, rows: NDArray[np.int64] | None = None) -> Array:
         """The prediction for each row, or for those of `rows` (sorted numbers), a block at a time."""
@@ -39,27 +49,34 @@ class Evaluator:
             found = mapped.blocks(x, _ROWS)
         else:
             found = ((i, mapped.take(x, rows[i : i + _ROWS])) for i in range(0, len(rows), _ROWS))
-        return np.concatenate([self._predict({**needed, "x": block})[self.prediction] for _, block in found])
+        with self._one_thread(len(x) if rows is None else len(rows)):
+            answers = [self._predict({**needed, "x": block})[self.prediction] for _, block in found]
+        return np.concatenate(answers)
 
     def metrics(self, weights: Mapping[str, Array], x: Array, t: Array) -> dict[str, float]:
         """The mean loss, and the accuracy or R², of all rows: a block at a time, none is kept."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss may be infinite, and then says so itself
+            return self._metrics(weights, x, t)
+
+    def _metrics(self, weights: Mapping[str, Array], x: Array, t: Array) -> dict[str, float]:
         needed = {name: weights[name] for name in self._score.graph.inputs if name in weights}
         regression = self.task == "regression"
         middle = t.mean(axis=0, dtype=np.float64) if regression else 0.0
         mapped.release(t)
         loss, right, rest, spread = 0.0, 0.0, 0.0, 0.0
-        for (_, xs), (_, ts) in zip(mapped.blocks(x, _ROWS), mapped.blocks(t, _ROWS), strict=True):
-            out = self._score({**needed, "x": xs, "t": ts})
-            a = out[self.prediction]
-            loss += float(np.sum(out["loss"], dtype=np.float64))
-            if regression:
-                exact = ts.astype(np.float64)
-                rest += float(np.sum((exact - a) ** 2))
-                spread += float(np.sum((exact - middle) ** 2))
-            elif self.task == "multilabel":
-                right += float(np.mean((a > 0.5) == (ts > 0.5), axis=1).sum())  # of all labels of all rows
-            else:
-                right += int(np.sum(classes_of(a) == classes_of(ts)))
+        with self._one_thread(len(x)):
+            for (_, xs), (_, ts) in zip(mapped.blocks(x, _ROWS), mapped.blocks(t, _ROWS), strict=True):
+                out = self._score({**needed, "x": xs, "t": ts})
+                a = out[self.prediction]
+                loss += float(np.sum(out["loss"], dtype=np.float64))
+                if regression:
+                    exact = ts.astype(np.float64)
+                    rest += float(np.sum((exact - a) ** 2))
+                    spread += float(np.sum((exact - middle) ** 2))
+                elif self.task == "multilabel":
+                    right += float(np.mean((a > 0.5) == (ts > 0.5), axis=1).sum())  # of all labels
+                else:
+                    right += int(np.sum(classes_of(a) == classes_of(ts)))
         found = {"loss": loss / len(x)}
         if regression:
             found["r2"] = 1.0 - rest / spread if spread > 0 else float("nan")
