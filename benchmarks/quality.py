@@ -4,8 +4,9 @@
     python benchmarks/quality.py --repeats 10
 
 On each fold both get the same rows, standardised by the training rows (digits: divided by 16), one hidden
-layer of 100 ReLU units, and the same number of epochs. backpass trains as its command line does when it is told
-nothing more: Adam, batches of 32, a tenth of the training rows held back to choose the epoch that is kept.
+layer of 100 ReLU units, and the same number of epochs. backpass trains as its command line does when it is
+told nothing more: Adam, batches of 32, a tenth of the training rows held back to choose the epoch that is
+kept.
 scikit-learn trains as it does when it is told nothing more.
 
 The differences of the folds are not independent, so their variance is corrected for that

@@ -67,35 +67,19 @@ class NetOptions:
     ) -> Network:
         """The network for prepared data, with the output layer that the target and the loss ask for."""
         from backpass.fit import network_for
-        from backpass.nn import Dense, Network
 
+        few = preparation.rows < defaults.FEW
+        usual = defaults.FEW_ACTIVATION if few else defaults.ACTIVATION
         hidden = list(suggested or defaults.HIDDEN) if self.layers is None else parse_layers(self.layers)
-        made = network_for(
+        return network_for(
             preparation,
             hidden,
-            self.activation or defaults.ACTIVATION,
+            self.activation or usual,
             dropout=self.dropout or 0.0,
             batch_norm=bool(self.batch_norm),
             init=self.init,
+            loss=loss,
         )
-        head = _head(loss, preparation)
-        return Network([*made.layers[:-1], Dense(preparation.outputs, head)]) if head else made
-
-
-def _head(loss: str | None, preparation: Preparation) -> str | None:
-    """The activation of the output layer, where the loss asks for another one than the target does."""
-    import numpy as np
-
-    if loss == "hinge" and preparation.task != "regression":
-        return "identity"
-    if loss != "poisson" or preparation.task != "regression":
-        return None
-    if np.any(preparation.in_units(np.zeros((1, preparation.outputs)))):
-        raise UsageError(
-            "--loss poisson needs counts as they are, but the target of a table is standardised.\n"
-            "  Give the rows as an .npz file with X and y, or use --loss squared_error."
-        )
-    return "exp"
 
 
 @Parameter(name="*", group=_LEARNING)
@@ -143,14 +127,15 @@ class LearnOptions:
     clip: float | None = None
     clip_norm: float | None = None
 
-    def optimiser(self) -> Optimiser:
-        """The optimiser with its schedule."""
+    def optimiser(self, small: bool = False) -> Optimiser:
+        """The optimiser with its schedule, for a small net or a usual one."""
         from backpass.training import optimisers
 
         kind = self.optimizer or defaults.OPTIMIZER
         given = {name: getattr(self, name) for name in ("decay", "clip", "clip_norm")}
         shared = {name: value for name, value in given.items() if value is not None}
-        lr = self._schedule(defaults.LR[kind] if self.lr is None else self.lr)
+        usual = defaults.LR[kind] * (defaults.SMALL_LR if small else 1)
+        lr = self._schedule(usual if self.lr is None else self.lr)
         if kind in ("sgd", "momentum", "nesterov"):
             momentum = self.momentum
             if momentum is None:
@@ -164,10 +149,10 @@ class LearnOptions:
         }  # fmt: skip
         return kinds[kind](lr, **shared)
 
-    def penalties(self, rows: int) -> dict[str, float]:
+    def penalties(self, rows: int, small: bool = False) -> dict[str, float]:
         """l1 and l2: what is given, else 0, but a little l2 where nothing else holds the weights back."""
         decays = self.optimizer == "adamw" or bool(self.decay)
-        usual = 0.0 if decays or self.l1 else defaults.l2_for(rows)
+        usual = 0.0 if small or decays or self.l1 else defaults.l2_for(rows)
         return {"l1": self.l1 or 0.0, "l2": usual if self.l2 is None else self.l2}
 
     def _schedule(self, lr: float) -> float | Schedule:
@@ -199,8 +184,11 @@ def network_of(
     dataset = (table or DataOptions()).load(spec)
     preparation = fit_preparation(dataset)
     network = net.network(preparation, dataset.suggests, learning.loss)
-    optimiser, loss = learning.optimiser(), learning.loss or default_loss(network.activation)
-    features, penalties = len(preparation.columns), learning.penalties(training_rows(dataset))
+    if learning.loss == "poisson":
+        preparation = preparation.with_plain_targets()
+    small = bool(dataset.suggests)
+    optimiser, loss = learning.optimiser(small), learning.loss or default_loss(network.activation)
+    features, penalties = len(preparation.columns), learning.penalties(training_rows(dataset), small)
     graph = step_graph(
         network, loss, optimiser, features, dtype or net.dtype or "f32",
         l1=penalties["l1"], l2=penalties["l2"],

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from backpass.training.loop import Progress
 
 _DATA, _LEARNING = Group("Data", sort_key=1), Group("Learning", sort_key=3)
-#: Of fewer rows none are held out, unless asked for.
-_FEW = 20
 Auto = Literal["auto", "reference", "compiled"]
 
 
@@ -120,9 +118,10 @@ def train(
         from backpass.training.stopping import EarlyStopping
 
         net, learning = net or NetOptions(), learning or LearnOptions()
-        optimiser, limit = learning.optimiser(), _seconds(time_limit)
+        limit = _seconds(time_limit)
         dataset = (table or DataOptions()).load(data, test=test_file, validation=validation_file)
-        few = len(dataset) < _FEW  # a truth table, say: all of its rows are to be learned
+        optimiser = learning.optimiser(small=bool(dataset.suggests))
+        few = len(dataset) < defaults.FEW  # a truth table, say: all of its rows are to be learned
         if held is None and dataset.validation is None:
             held = 0.0 if few else defaults.VALIDATION
         if tested is None and dataset.test is None:
@@ -139,7 +138,10 @@ def train(
                 stop.check()
 
             many = count or training_rows(dataset, held, tested)
-            planned, penalties = epochs or defaults.epochs_for(many, batch), learning.penalties(many)
+            planned, penalties = (
+                epochs or defaults.epochs_for(many, batch),
+                learning.penalties(many, small=bool(dataset.suggests)),
+            )
             rule = None
             if patience != 0 and (held or dataset.validation is not None):
                 rule = EarlyStopping(patience or defaults.patience_for(planned))

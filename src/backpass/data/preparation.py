@@ -60,6 +60,8 @@ class Preparation:
     target_names : tuple of str
     outputs : int
         Columns of the targets.
+    rows : int
+        How many training rows it was fitted on.
     warnings : tuple of str
         What a person should know before trusting the result.
 
@@ -86,6 +88,7 @@ class Preparation:
         self.classes: tuple[Any, ...] = tuple(made["classes"])
         self.target_names: tuple[str, ...] = tuple(made["target_names"])
         self.outputs: int = made["outputs"]
+        self.rows: int = made["rows"]
         self.warnings: tuple[str, ...] = tuple(made["warnings"])
         self._encodings: list[Encoding] = list(made.get("columns", ()))
         self._widths = [len(column_names(e)) for e in self._encodings]
@@ -518,7 +521,7 @@ def _fit_matrix(data: Dataset, rows: Index, made: dict[str, Any]) -> Preparation
         )
     names = list(data.feature_names) or [f"x{at}" for at in range(width)]
     made |= {"kind": "as_is", "features": names, "width": width, "scale": float(data.scale)}
-    pixels = data.sparse or data.image_shape is not None or data.X.dtype == np.uint8
+    pixels = data.sparse or data.image_shape is not None or data.scale != 1 or data.X.dtype == np.uint8
     if data.prepare == "none" and not pixels and len(rows) > 1:  # pixels at the border are often constant
         made["warnings"] += _constant(data.X, rows, data.feature_names)
     standard = data.prepare == "auto" and not data.sparse and data.scale == 1 and data.X.dtype != np.uint8
