@@ -300,3 +300,19 @@ def test_coupled_examples_are_refused() -> None:
     plain = step_graph(bp.Network([bp.Dense(2)]), "squared_error", bp.SGD(0.1), 3)
     check_uncoupled(plain)
     check_uncoupled(retyped(plain, "f64"))
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+def test_weights_after_a_batch_norm_can_be_asked_and_those_before_are_refused(executor: str) -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(40, 3))
+    layers = [bp.Dense(4), bp.BatchNorm(), bp.Activation("tanh"), bp.Dense(4, "tanh"), bp.Dense(2, "softmax")]
+    run = bp.train(
+        bp.Network(layers), (X, X[:, 0] > 0), optimizer=SGD(0.1), batch=8, epochs=3, executor=executor
+    )
+    for target in ("W3[1,2]", "b4[0]", "γ2[1]", "β2[0]"):
+        answer = run.at(9).why(target)
+        assert np.isclose(answer.parts[0].value, sum(e.value for e in answer.examples))
+        assert answer.second_route <= answer.second_route_bound
+    with pytest.raises(UsageError, match=r"(?s)mixes the examples.*share in W1.*comes after it: .*W3"):
+        run.at(9).why("W1[0,0]")

@@ -1,11 +1,14 @@
 """From a person's data to an answer: whole journeys through the public API, as short as they can be."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import backpass as bp
 import backpass.ops  # before a test: what joins the registry in one goes with it
-from backpass.errors import DataError, UsageError
+from backpass.errors import DataError, NonFinite, UsageError
 
 pandas = pytest.importorskip("pandas")
 
@@ -89,3 +92,89 @@ class TestTables:
 
         with pytest.raises(UsageError, match=r"from_frame\(frame, target\)"):
             load(visits())
+
+
+OWN_OP = """
+from dataclasses import dataclass
+from typing import final
+
+import backpass as bp
+from backpass import ops
+from backpass.ir.op import Elementwise, Sample
+
+@final
+@dataclass(frozen=True)
+class Swishy(Elementwise):
+    beta: float = 1.0
+    name = "swishy"
+    notation = tex = "swishy({0}, {beta})"
+    samples = (Sample((("m", "n"),)),)
+
+    def forward(self, xp, /, x):
+        return x / (FACTOR + xp.exp(-self.beta * x))
+
+    def vjp(self, adj, y, /, x):
+        s = ops.Sigmoid()(self.beta * x)
+        return (adj * (s + self.beta * x * s * (1 - s)),)
+"""
+
+
+class TestOwnOp:
+    """An op of one's own, from its definition to a process that does not have it."""
+
+    def trained(self, folder):
+        space = {"__name__": "mine"}
+        exec(OWN_OP.replace("FACTOR", "1"), space)
+        Swishy = space["Swishy"]
+        bp.check_op(Swishy)
+        net = bp.Network([bp.Dense(4, Swishy(1.5)), bp.Apply(lambda a: Swishy()(a)), bp.Dense(3, "softmax")])
+        run = bp.train(net, "iris", epochs=2, out=folder, executor="reference")
+        return Swishy, run
+
+    def fresh(self, folder, code):
+        text = (
+            f"import sys\n{code}\nimport backpass as bp\nrun = bp.load({str(folder)!r})\nprint(run.verify())"
+        )
+        return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+
+    def test_it_goes_all_the_way(self, tmp_path):
+        Swishy, run = self.trained(tmp_path / "run")
+        assert "a1   = swishy(z1, 1.5)" in run.text(section="forward")
+        assert "y1   = swishy(a1, 1.0)" in run.text(section="forward")
+        answer = run.at(5).why("W1[0,0]")
+        assert answer.second_route <= answer.second_route_bound
+        assert bp.load(tmp_path / "run", ops=[Swishy]).verify() == run.steps
+        again = self.fresh(tmp_path / "run", OWN_OP.replace("FACTOR", "1"))
+        assert again.stdout.strip() == str(run.steps), again.stderr
+
+    def test_a_process_that_does_not_have_it_says_what_to_do(self, tmp_path):
+        self.trained(tmp_path / "run")
+        again = self.fresh(tmp_path / "run", "")
+        assert "no op named 'swishy'" in again.stderr
+        assert "If it is one of your own, define its class" in again.stderr
+
+    def test_another_rule_under_the_same_name_is_refused(self, tmp_path):
+        self.trained(tmp_path / "run")
+        again = self.fresh(tmp_path / "run", OWN_OP.replace("FACTOR", "2"))
+        assert "the op swishy(beta=1.0) is not what it was when this run was made" in again.stderr
+
+    def test_ops_are_classes_that_are_defined(self, tmp_path):
+        self.trained(tmp_path / "run")
+        with pytest.raises(UsageError, match="ops are classes"):
+            bp.load(tmp_path / "run", ops=["swishy"])
+
+
+class TestWhatIsShown:
+    def test_progress_does_not_print_the_weights(self):
+        seen = []
+        bp.train(None, "xor", epochs=1, callbacks=[seen.append])
+        assert len(repr(seen[0])) < 250
+        assert "W1" in seen[0].values
+
+    def test_a_run_of_one_step_and_one_that_diverged(self):
+        assert "1 step on xor, finished: loss" in repr(bp.train(None, "xor", epochs=1))
+        X = np.random.default_rng(0).normal(size=(40, 3))
+        net = bp.Network([bp.Dense(8, "relu"), bp.Dense(1)])
+        with pytest.raises(NonFinite) as raised:
+            bp.train(net, (X, X[:, 0]), optimizer=bp.SGD(1e6), epochs=50)
+        assert repr(raised.value.run).endswith("diverged>")

@@ -245,7 +245,7 @@ class Pad(Op):
     """Zeros before and after each axis; pairs (before, after), (0, 0) for a named dimension."""
 
     widths: Pairs
-    name, notation, tex = "pad", "pad({0}, {widths})", r"\operatorname{pad}({0})"
+    name, notation, tex = "pad_pairs", "pad({0}, {widths})", r"\operatorname{pad}({0})"
 
     def infer(self, x: ArrayType) -> ArrayType:
         if x.ndim != len(self.widths):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from textbook import NETS, fed
 
 from backpass.errors import GraphError, RuleError
 from backpass.exec.reference import Reference, ReferenceFunction
-from backpass.ir import Graph
-from backpass.ops import Mean, Relu, Sum, Tanh, data, parameter
+from backpass.ir import Elementwise, Graph, Node, Op, Sample
+from backpass.ops import Mean, Relu, Sum, Tanh, Where, data, parameter
 from backpass.passes import backward
-from backpass.testing import check_executor, check_gradients, run_text, same_bits
+from backpass.testing import check_executor, check_gradients, check_op, run_text, same_bits
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -185,3 +186,30 @@ def test_same_bits() -> None:
 def test_run_text_gives_the_outputs_by_their_own_names() -> None:
     graph = Graph({"δ1": data("x", "f64[B]") * 2.0})
     assert run_text(graph, {"x": np.ones(2)}, "ascii")["δ1"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("notation", "shown"), [("bent({0})", False), ("bent({0}, {slope})", True)])
+def test_a_setting_that_the_notation_does_not_show_is_found(notation: str, shown: bool) -> None:
+    def define() -> type[Op]:
+        @final
+        @dataclass(frozen=True)
+        class Bent(Elementwise):
+            slope: float = 0.5
+            name = "bent"
+            tex = "bent({0})"
+            samples = (Sample((("m", "n"),), away_from=0.0),)
+
+            def forward(self, xp: Any, /, x: Any) -> Any:
+                return xp.where(x > 0, x, self.slope * x)
+
+            def vjp(self, adj: Any, y: Node, /, x: Node) -> tuple[Node]:
+                return (Where()(x > 0, adj, self.slope * adj),)
+
+        Bent.notation = notation
+        return Bent
+
+    if shown:
+        check_op(define())
+    else:
+        with pytest.raises(RuleError, match="its setting slope changes the value"):
+            check_op(define())

@@ -21,7 +21,7 @@ from backpass.exec.choose import compile_loop
 from backpass.exec.machine import blas_name, cpu_name, versions
 from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
 from backpass.run import Run
-from backpass.training.ahead import Ahead
+from backpass.training.ahead import Ahead, StreamedLoop
 from backpass.training.batches import Batches
 from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
@@ -29,6 +29,7 @@ from backpass.training.loop import Callbacks, Progress, train_steps
 from backpass.training.optimisers import Adam, Optimiser
 from backpass.training.record import Record, checkpoint_spacing
 from backpass.training.rows import Entry, enter
+from backpass.training.rules import own_rules
 from backpass.training.schedules import check, check_count
 from backpass.training.settings import Machine, Settings
 from backpass.training.step import predict_graph, step_graph
@@ -204,6 +205,7 @@ def train(
     )
     row_data = {} if given is None else {"w": given}
     step = step_graph(network, loss, optimizer, features, dtype, weighted=bool(row_data), l1=l1, l2=l2)
+    predict = predict_graph(network, loss, features, dtype)
     batches = Batches(len(taken.numbers), min(batch, len(taken.numbers)), epochs, seed, order)
     ahead = Ahead(taken.arrays | row_data, batches.batch)
     loop, why = compile_loop(step, ahead.arrays, batches.batch, batches.steps, executor)
@@ -229,8 +231,9 @@ def train(
         stop=stop.describe() if stop is not None else None,
         time_limit=time_limit,
         start="" if start is None else f"{start.path or 'a run'}" if isinstance(start, Run) else "given",
+        rules=own_rules(step, predict),
     )
-    record = Record(settings, step, batches, predict_graph(network, loss, features, dtype))
+    record = Record(settings, step, batches, predict)
     record.row_data = row_data
     _set_start(record, network.initial(features, seed, dtype), start)
     run = Run(record, taken, entry=entry)
@@ -311,6 +314,8 @@ def _go(
         error.run = run  # type: ignore[attr-defined]
         raise
     finally:
+        if isinstance(run._loop, StreamedLoop):
+            run._loop = None  # it has a buffer, and a replay makes its own
         parts = {"train": (rows["x"], rows["t"]), **held}
         if record.outcome.status != "diverged":
             record.outcome.metrics = {

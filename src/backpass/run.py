@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from backpass.data.preparation import Preparation
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
-from backpass.ir import Graph
+from backpass.ir import REGISTRY, Graph, Op
 from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
 from backpass.training.rows import Entry, Pair, Rows, held_again, kind_of
+from backpass.training.rules import check_rules
 from backpass.training.settings import Settings
 from backpass.training.store import Writer, read_record
 
@@ -274,7 +276,8 @@ class Run:
     def __repr__(self) -> str:
         best = self.metrics.get("test") or self.metrics.get("validation") or self.metrics.get("train") or {}
         shown = ", ".join(f"{k} {v:.4g}" for k, v in best.items())
-        return f"<Run of {self.steps:,} steps on {self.settings.data.name}, {self.status}: {shown}>"
+        steps = f"{self.steps:,} step{'s' * (self.steps != 1)}"
+        return f"<Run of {steps} on {self.settings.data.name}, {self.status}{shown and f': {shown}'}>"
 
 
 class Visit(Moment):
@@ -310,7 +313,7 @@ class Visit(Moment):
         return f"<step {self.step:,} of {self.run.steps:,}: {', '.join(self.keys())}>"
 
 
-def load(path: str | os.PathLike[str], data: Any = None) -> Run:
+def load(path: str | os.PathLike[str], data: Any = None, *, ops: Iterable[type[Op]] = ()) -> Run:
     """Read a run folder.
 
     Nothing of it is executed: kernels are compiled from the typed program, with names of our own making.
@@ -320,14 +323,21 @@ def load(path: str | os.PathLike[str], data: Any = None) -> Run:
     path : path-like
     data : (X, y), data frame with its target, or Dataset, optional
         The data of the run, where the folder does not say where they are. They must be the very same.
+    ops : iterable of Op classes, optional
+        Ops of your own that the run uses. An op is known once its class is defined, so this is a place to
+        say which, no more; a folder never holds their code.
 
     Raises
     ------
     RecordError
         The folder is not there, torn, newer than this version, or not a run.
     """
+    for op in ops:
+        if not (isinstance(op, type) and issubclass(op, Op)) or REGISTRY.all().get(op.name) is not op:
+            raise UsageError(f"ops are classes of your own ops, as they are defined last; got {op!r}")
     folder = RunFolder(path)
     record = read_record(folder)
+    check_rules(record.settings.rules, record.step, record.predict_graph)
     rows = None
     if data is not None:
         rows = Rows.matching(as_dataset(data), record.settings)

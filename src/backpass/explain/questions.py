@@ -57,7 +57,7 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
     """
     graph, record = moment.graph, moment.replay.record
     name, entry = parse_target(graph, target)
-    check_uncoupled(graph)
+    check_uncoupled(graph, name)
     numbered = np.arange(record.settings.data.rows) if row_numbers is None else row_numbers
     batch = record.batches.span(moment.step - 1, moment.step)[0]
     gradient = graph[f"d{name}"]

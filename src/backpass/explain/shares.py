@@ -17,7 +17,6 @@ from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
-from backpass.ir.text import sections
 from backpass.ops import Broadcast, MatMul, Sum, Transpose, Uniform
 from backpass.passes import Term, backward, linear_terms, retyped
 
@@ -103,26 +102,53 @@ def _seen(node: Node, index: tuple[int | slice, ...]) -> tuple[Node, tuple[int |
     return node, index
 
 
-def check_uncoupled(graph: Graph) -> None:
-    """Refuse programs in which one example's values depend on another's.
+def check_uncoupled(graph: Graph, parameter: str = "") -> None:
+    """Refuse what an example does to other examples' losses: it is no share of its own.
+
+    Parameters
+    ----------
+    graph : Graph
+    parameter : str
+        The one that is asked for: what mixes the examples before it, as batch normalisation does in a layer
+        below, leaves its gradient a sum over them. Any, if left out.
 
     Raises
     ------
     UsageError
-        Names the value that mixes the examples.
+        Names the value that mixes the examples, and the parameters that come after all such values.
     """
-    where = sections(graph)
-    data = set(graph.inputs_of_kind("data").values())
-    below_loss = set(inputs_of([graph["loss"]]))
-    depends: set[Node] = set()
+    mixing = _mixing(graph)
+    if not mixing:
+        return
+    touched = {name: set(mixing) & _after(graph, node) for name, node in _parameters(graph).items()}
+    if parameter and not touched[parameter]:
+        return
+    node = next(n for n in mixing if not parameter or n in touched[parameter])
+    free = [name for name, found in touched.items() if not found]
+    raise UsageError(
+        f"{node.name or node.op.name} mixes the examples of the batch, so a row of the gradient's product is "
+        f"no example's share{f' in {parameter}' if parameter else ''}"
+        + (f"\n  Ask for a weight that comes after it: {', '.join(free)}." if free else "")
+    )
+
+
+def _parameters(graph: Graph) -> dict[str, Node]:
+    return dict(graph.inputs_of_kind("parameter"))
+
+
+def _after(graph: Graph, *start: Node) -> set[Node]:
+    """These nodes, and all that depend on them."""
+    depends = set(start)
     for node in graph.nodes:
-        if node in data or any(x in depends for x in node.inputs):
+        if any(x in depends for x in node.inputs):
             depends.add(node)
-            if node in below_loss and where[node] == "forward" and "B" not in node.type.named:
-                raise UsageError(
-                    f"{node.name or node.op.name} mixes the examples of the batch, so a row of the "
-                    "gradient's product is no example's share"
-                )
+    return depends
+
+
+def _mixing(graph: Graph) -> list[Node]:
+    """What the loss reads of the whole batch at once, in the order of calculation."""
+    of_rows = _after(graph, *graph.inputs_of_kind("data").values())
+    return [n for n in inputs_of([graph["loss"]]) if n in of_rows and "B" not in n.type.named]
 
 
 def second_route(
@@ -131,7 +157,8 @@ def second_route(
     """The shares of some rows of the batch by another way: a pass in f64 of each example for itself.
 
     Forward on that row alone, and backward seeded with its own ∂C/∂ℓ. Where a program draws numbers by the
-    place of a row in the batch (dropout), the whole batch, with a seed that is zero but for that row.
+    place of a row in the batch (dropout), or reads the whole batch at once (batch normalisation), the whole
+    batch, with a seed that is zero but for that row.
     """
     forward = retyped(graph.part(["loss", "C"]), "f64")
     floats = {name for name, node in forward.inputs.items() if node.dtype == "f64"}
@@ -141,7 +168,7 @@ def second_route(
     seeded = backward(forward.part(["loss"]), "loss", [parameter], seed="seed")
     single = ReferenceFunction(seeded.part([f"d{parameter}"]))
     batch = forward.inputs_of_kind("data")
-    drawn = any(isinstance(n.op, Uniform) for n in single.graph.nodes)
+    drawn = any(isinstance(n.op, Uniform) for n in single.graph.nodes) or bool(_mixing(forward))
     found = []
     for b in rows:
         if drawn:

@@ -270,7 +270,10 @@ class Registry:
 
     def get(self, name: str) -> type[Op]:
         if name not in self._ops:
-            raise GraphError(f"there is no op named {name!r}. {nearest(name, self._ops)}")
+            raise GraphError(
+                f"there is no op named {name!r}. {nearest(name, self._ops)}\n  If it is one of your own, "
+                "define its class, or import the module that does, first."
+            )
         return self._ops[name]
 
     def all(self) -> dict[str, type[Op]]:

@@ -28,7 +28,8 @@ overflow-wrap:anywhere}
 table{border-collapse:collapse;margin:10px 0;font-variant-numeric:tabular-nums}
 th,td{padding:4px 14px 4px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);
 overflow-wrap:anywhere}
-.figures th,.figures td{text-align:right;padding:4px 0 4px 20px}
+.figures th,.figures td{text-align:right;padding:4px 0 4px 20px;overflow-wrap:normal}
+.figures td{white-space:nowrap}
 .figures th:first-child,.figures td:first-child{text-align:left;padding-left:0}
 thead th{color:var(--soft);font-weight:600;font-size:13px}tbody th{font-weight:400;color:var(--soft)}
 .figures tbody th{color:var(--ink)}

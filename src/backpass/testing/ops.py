@@ -20,6 +20,7 @@ from backpass.ir.chain import pullback
 from backpass.ir.interpret import interpret
 from backpass.ir.op import FLOATS
 from backpass.ir.text import Style
+from backpass.ir.trace import definition
 from backpass.ir.tuples import Item
 from backpass.ir.wire import from_json, to_json
 from backpass.ir.xp import NUMPY, ArrayNamespace
@@ -111,6 +112,7 @@ def check_op(
         trial.check_shards()
         one, two, other = trial.check_derivatives()
         trial.check_programs()
+        trial.check_settings()
         first, second = max(first, one, key=_error), max(second, two, key=_error)
         if other is not None:
             autodiff = max(autodiff or 0.0, other)
@@ -146,6 +148,25 @@ class _Trial:
     def uniform(self, low: float, high: float, x: Node) -> Floats:
         shape = [size for size in x.array_type.bind(self.dims).shape if isinstance(size, int)]
         return np.asarray(self.rng.uniform(low, high, shape))
+
+    # ---- settings
+
+    def check_settings(self) -> None:
+        """Two ops of different settings do not print as one function: `notation` names what differs."""
+        for key, value in self.op.settings().items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            try:
+                other = dataclasses.replace(self.op, **{key: value + 1})  # type: ignore[type-var]
+                same = definition(other) == definition(self.op)
+            except Exception:  # a value that it does not take, or no single expression
+                continue
+            if not same and other.source() == self.op.source():
+                raise self.fail(
+                    f"its setting {key} changes the value, but the notation does not show it, so programs "
+                    f"with two of them cannot be printed\n  Write it into the notation, as in "
+                    f"{self.op.name}({{0}}, {{{key}}})."
+                )
 
     # ---- shapes
 

@@ -53,7 +53,7 @@ class Progress:
     cost: float
     seconds: float
     validation: dict[str, float] | None = None
-    values: Mapping[str, Array] = field(default_factory=dict)
+    values: Mapping[str, Array] = field(default_factory=dict, repr=False)
 
 
 class Callbacks:

@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop: dict[str, Any] | None = None
     time_limit: float | None = None
     start: str = ""  #: where the starting values came from, if they were given
+    rules: dict[str, str] = {}  #: hashes of the forward rules of a user's own ops
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
