@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from command import backpass, here, trained  # noqa: F401  (fixtures of the command line)
 
 from backpass.ir import REGISTRY
 

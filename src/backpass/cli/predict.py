@@ -62,7 +62,8 @@ def predict(
         with _rows(found, data, output) as rows:
             raw = found.predict_raw(rows)
     except DataError as error:
-        raise DataError(str(error) if data in str(error) else f"{data}: {error}") from None
+        where = "standard input" if data == "-" else data
+        raise DataError(str(error) if where in str(error) else f"{where}: {error}") from None
     predicted = found.preparation.answers(raw).tolist()
     names, columns = _columns(found, raw)
     if out is not None:
