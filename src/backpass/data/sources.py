@@ -402,7 +402,7 @@ def _table(
         shown = ", ".join(table.names[:30]) + (", ..." if len(table.names) > 30 else "")
         raise UsageError(
             f"{path.name} is a table: which column is to be predicted? Its columns are: {shown}.\n"
-            f"  Name it: load({path.name!r}, target={table.names[-1]!r})."
+            f"  Name it: target={table.names[-1]!r}, or --target {table.names[-1]} at the command line."
         )
     with readers.named(path):
         return table_dataset(

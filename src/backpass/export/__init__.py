@@ -89,7 +89,7 @@ def export(run: Trained, format: str, out: str | os.PathLike[str], *, overwrite:
     if there and not overwrite:
         raise StorageError(
             f"{folder} already holds {' and '.join(there)}, and nothing was written.\n"
-            "  Name another folder, or pass overwrite=True to replace them."
+            "  Name another folder, or pass overwrite=True, --overwrite at the command line, to replace them."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
