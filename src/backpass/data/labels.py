@@ -51,6 +51,14 @@ class Labels:
             yield self[start : start + BLOCK]
 
 
+class _Numbers(dict[Any, int]):
+    """A number for each word, in the order in which they come."""
+
+    def __missing__(self, word: Any) -> int:
+        self[word] = len(self)
+        return self[word]
+
+
 def labels_in(table: Table, column: str, what: str, many: int) -> Labels:
     """The labels in a column of words of a table on disk.
 
@@ -68,15 +76,14 @@ def labels_in(table: Table, column: str, what: str, many: int) -> Labels:
     DataError
         A row without a label.
     """
-    number: dict[Any, int] = {}
+    number = _Numbers()
     places = np.empty(len(table), np.uint8)
     holes: list[int] = []
     for start, block in table.select([column]).blocks():
         words = block[column].tolist()
-        here = [number.setdefault(word, len(number)) for word in words]
+        here = np.fromiter(map(number.__getitem__, words), np.int64, len(words))
         if None in number:
-            hole = number[None]
-            holes += [start + at for at, code in enumerate(here) if code == hole]
+            holes += (start + np.flatnonzero(here == number[None])).tolist()
         kind = np.min_scalar_type(max(len(number) - 1, 0))
         if kind.itemsize > places.itemsize:
             places = places.astype(kind)
