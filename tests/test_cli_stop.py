@@ -61,9 +61,14 @@ def test_the_first_signal_keeps_the_run(
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_kill_leaves_a_readable_run(backpass: Command, tmp_path: Path) -> None:
     process = _long_training(tmp_path)
+    started = time.monotonic()
+    while len(list(tmp_path.glob("runs/*/checkpoints/*.safetensors"))) < 2:  # written once a second at most
+        assert time.monotonic() - started < 60, "no state after the start has been written in a minute"
+        time.sleep(0.05)
     process.kill()
     process.communicate(timeout=60)
     (run,) = (tmp_path / "runs").iterdir()
+    assert backpass("why", str(run), "W2[0,0]", "--json").object["step"] > 0
     assert backpass("show", str(run)).code == 0
     said = backpass("predict", str(run), "small.npz")
     assert said.code == 0

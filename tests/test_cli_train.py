@@ -128,7 +128,7 @@ def test_worse_than_a_linear_model(backpass: Command, tmp_path: Path) -> None:
     words = ("--layers", "5", "--lr", "0.05", "--epochs", "10", "--executor", "reference")
     said = backpass("train", "small.npz", *words, "--json")
     assert 0.1 < said.object["metrics"]["test"]["r2"] < 0.999
-    assert "A linear model does better here: prefer it, or" in said.err
+    assert "A linear model does better here: prefer it, or give this one more" in said.err
 
 
 def test_parts_can_be_left_out_or_be_the_source_s_own(backpass: Command, tmp_path: Path) -> None:

@@ -128,8 +128,8 @@ def _judged(run: Run, part: str) -> list[str]:
     if linear is not None and ours < linear:
         planned = run.record.batches.steps
         growing = run.status == "finished" and (run.record.outcome.best_step or planned) > 0.9 * planned
-        more = "it was still getting better, so give it more --epochs" if growing else "give it more rows"
-        return [f"A linear model does better here: prefer it, or {more}."]
+        more = "--epochs, for it was still getting better" if growing else "rows"
+        return [f"A linear model does better here: prefer it, or give this one more {more}."]
     return []
 
 
