@@ -316,3 +316,27 @@ def test_weights_after_a_batch_norm_can_be_asked_and_those_before_are_refused(ex
         assert answer.second_route <= answer.second_route_bound
     with pytest.raises(UsageError, match=r"(?s)mixes the examples.*share in W1.*comes after it: .*W3"):
         run.at(9).why("W1[0,0]")
+
+
+@pytest.mark.parametrize("executor", ["reference", "compiled"])
+def test_the_vector_of_a_category_is_moved_by_the_rows_that_have_it(executor: str) -> None:
+    random = np.random.default_rng(0)
+    X = random.integers(0, 5, (60, 2))
+    layers = [bp.Embedding(5, 3), bp.Flatten(), bp.Dense(8, "tanh"), bp.Dense(2, "softmax")]
+    run = bp.train(
+        bp.Network(layers), (X, X.sum(axis=1) % 2), optimizer=SGD(0.5, momentum=0.5), batch=12, epochs=2,
+        executor=executor,
+    )  # fmt: skip
+    answer = run.at(9).why("E1[2,1]")
+    assert answer.second_route <= answer.second_route_bound
+    assert abs(answer.rounding) <= answer.bound
+    has = {share.row: 2 in X[share.row] for share in answer.examples}
+    assert {share.row for share in answer.examples if share.value} <= {row for row, it in has.items() if it}
+    assert any(share.value for share in answer.examples)
+    assert any("δ1[b,k,1] for each k at which b has category 2" in line for line in answer.equations)
+
+
+def test_a_weight_that_is_not_trained_never_moves() -> None:
+    net = bp.Network([bp.Dense(4, "tanh", trainable=False), bp.Dense(2, "softmax")])
+    with pytest.raises(UsageError, match="W1 is not trained"):
+        bp.train(net, "xor", epochs=1).at(1).why("W1[0,0]")

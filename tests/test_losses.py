@@ -383,3 +383,9 @@ def test_a_loss_that_is_a_named_value_or_an_input() -> None:
     assert {"e", "loss"} <= set(graph.named)
     total = add_cost(net.forward(2, "f64"), net, lambda a, t: ops.Sum((1,))(a * t).named("s"))
     assert {"s", "loss"} <= set(total.named)
+
+
+@pytest.mark.parametrize(("elsewhere", "here"), [("mse", "mean_squared_error"), ("BCE", "cross_entropy")])
+def test_names_of_other_libraries_are_translated(elsewhere: str, here: str) -> None:
+    with pytest.raises(UsageError, match=f"here it is called '{here}'"):
+        loss_named(elsewhere)

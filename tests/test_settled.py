@@ -449,7 +449,7 @@ def test_0005_what_does_not_fit_is_refused() -> None:
         with pytest.raises(ShapeError):
             build()
     text = to_json(Graph({"y": Pad(((0, 0), (1, 1), (1, 1), (0, 0)))(x)}))
-    with pytest.raises(GraphError, match="the settings of pad do not fit: expected 2 entries"):
+    with pytest.raises(GraphError, match="the settings of pad_pairs do not fit: expected 2 entries"):
         from_json(text.replace("[1,1],[1,1]", "[1,1],[1,1,1]"))
 
 
@@ -589,7 +589,7 @@ def test_0006_a_loop_mixes_along_time_and_along_what_its_body_adds_up() -> None:
 
 def test_0006_what_joins_is_declared_by_few() -> None:
     ours = {n: op.joins for n, op in REGISTRY.all().items() if op.__module__.startswith("backpass.")}
-    assert {n for n, j in ours.items() if j == "add"} == {"sum", "matmul"}
+    assert {n for n, j in ours.items() if j == "add"} == {"sum", "matmul", "einsum", "scatter_add"}
     assert set(ours.values()) == {"add", None}
 
 

@@ -16,6 +16,7 @@ from backpass.explain.shares import (
     check_uncoupled,
     gradient_terms,
     kept_values,
+    looked_up,
     penalty_of,
     read_by,
     second_route,
@@ -24,6 +25,7 @@ from backpass.explain.terms import Term, Values, actual_values, terms_of_new, up
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
 from backpass.ir.text import sections
+from backpass.ops import Where
 from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
@@ -119,6 +121,8 @@ def parse_target(graph: Graph, target: str) -> tuple[str, tuple[int, ...]]:
         shown = next(iter(parameters), "W1")
         raise UsageError(f"a weight is written like {shown}[0,1], got {target!r}")
     name, entry = match[1], tuple(int(i) for i in match[2].split(","))
+    if name in graph.inputs_of_kind("fixed"):
+        raise UsageError(f"{name} is not trained (trainable=False): it stays as it started")
     if name not in parameters:
         raise UsageError(f"there is no parameter {name!r}. {nearest(name, parameters)}")
     shape = parameters[name].shape
@@ -324,6 +328,12 @@ def _equations(step: _Step) -> tuple[str, ...]:
         written.append(f"{left} = {words} = {filled}")
     sums = []
     for term in gradient_terms(step.gradient)[0]:
+        if looked_up(term.value):
+            rest = ",".join(map(str, entry[1:]))
+            sums.append(
+                f"{_called(_sent(term.value))}[b,k,{rest}] for each k at which b has category {entry[0]}"
+            )
+            continue
         factors = [
             f"{_called(node)}[{','.join('b' if isinstance(i, slice) else str(i) for i in index)}]"
             for node, index in read_by(term.value, entry)
@@ -338,6 +348,12 @@ def _equations(step: _Step) -> tuple[str, ...]:
 
 def _number(value: float | None, word: str) -> str:
     return word if value is None else f"({value:.6g})" if value < 0 else f"{value:.6g}"
+
+
+def _sent(contraction: Node) -> Node:
+    """The delta of a lookup, without the choice that leaves unknown categories out."""
+    sent = contraction.inputs[0]
+    return sent.inputs[1] if isinstance(sent.op, Where) and sent.name is None else sent
 
 
 def _called(node: Node) -> str:

@@ -17,7 +17,7 @@ from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
-from backpass.ops import Broadcast, MatMul, Sum, Transpose, Uniform
+from backpass.ops import Broadcast, MatMul, ScatterAdd, Sum, Transpose, Uniform
 from backpass.passes import Term, backward, linear_terms, retyped
 
 Index = tuple[int, ...]
@@ -32,7 +32,7 @@ def gradient_terms(gradient: Node) -> tuple[list[Term], list[Term]]:
         data = any(n.op.settings().get("kind") == "data" for n in inputs_of([term.value]) if n.op.feeds)
         if not data and term.value.shape == gradient.shape:
             penalties.append(term)
-        elif isinstance(term.value.op, (MatMul, Sum)):
+        elif isinstance(term.value.op, (MatMul, Sum)) or looked_up(term.value):
             sums.append(term)
         else:
             raise UsageError(
@@ -56,10 +56,26 @@ def by_example(gradient: Node, entry: Index, kept: Values, values: Values) -> ND
     """
     total: NDArray[np.float64] | None = None
     for term in gradient_terms(gradient)[0]:
-        columns = [kept(node)[index].astype(np.float64) for node, index in read_by(term.value, entry)]
-        product = factor_of(term, values) * np.prod(columns, axis=0)
+        if looked_up(term.value):
+            product = factor_of(term, values) * _by_lookup(term.value, entry, kept)
+        else:
+            columns = [kept(node)[index].astype(np.float64) for node, index in read_by(term.value, entry)]
+            product = factor_of(term, values) * np.prod(columns, axis=0)
         total = product if total is None else total + product
     return np.zeros(0) if total is None else total
+
+
+def looked_up(contraction: Node) -> bool:
+    """Whether a gradient is that of vectors that the rows look up, as in an embedding."""
+    op = contraction.op
+    return isinstance(op, ScatterAdd) and op.axis == 0 and contraction.inputs[1].shape[:1] == ("B",)
+
+
+def _by_lookup(contraction: Node, entry: Index, kept: Values) -> NDArray[np.float64]:
+    """What each example sends to one entry: the deltas of the places where it looked this vector up."""
+    deltas, index = (kept(node) for node in contraction.inputs)
+    sent = np.where(index == entry[0], deltas[(..., *entry[1:])].astype(np.float64), 0.0)
+    return sent.reshape(len(sent), -1).sum(axis=1)
 
 
 def penalty_of(gradient: Node, entry: Index, values: Values) -> float:

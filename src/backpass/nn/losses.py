@@ -309,6 +309,22 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
+#: What other libraries call them.
+_ELSEWHERE = {
+    "mse": "mean_squared_error",
+    "l2": "mean_squared_error",
+    "mae": "absolute",
+    "l1": "absolute",
+    "bce": "cross_entropy",
+    "nll": "cross_entropy",
+    "log_loss": "cross_entropy",
+    "categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "cross_entropy",
+    "pinball": "quantile",
+    "smooth_l1": "huber",
+}
+
+
 def loss_named(given: str | Loss | Mapping[str, Any] | Callable[[Node, Node], Node]) -> Loss:
     """The loss that a name, a loss, the description of one, or a function of (a, t) stands for.
 
@@ -337,6 +353,8 @@ def loss_named(given: str | Loss | Mapping[str, Any] | Callable[[Node, Node], No
             )
     elif callable(given):
         return OwnLoss(given)
+    if isinstance(given, str) and (ours := _ELSEWHERE.get(given.lower())):
+        raise UsageError(f"there is no loss {given!r}; here it is called {ours!r}")
     raise UsageError(f"there is no loss {given!r}. {nearest(str(given), LOSSES)}")
 
 
