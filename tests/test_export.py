@@ -60,6 +60,7 @@ def trained(kind: str, dtype: str = "f64") -> tuple[bp.Run, np.ndarray]:
     return bp.train(net, data, optimizer=bp.SGD(0.01), epochs=1, dtype=dtype, executor="reference"), X
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:columns 0, 32, 39")  # blank pixels of the digits
 KINDS = ["digits", "bytes", "one output", "quantities", "one quantity"]
 
 

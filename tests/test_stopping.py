@@ -180,7 +180,8 @@ def test_a_callback_cannot_write_into_the_run() -> None:
 
 def test_a_run_that_only_gets_worse_is_noted() -> None:
     """Adam bounds each step, so a learning rate of a million is finite, useless, and must not be silent."""
-    run = train(optimizer=Adam(1e6), validation=None)
+    with pytest.warns(UserWarning, match="the learning rate is probably too large"):
+        run = train(optimizer=Adam(1e6), validation=None)
     assert run.status == "finished"
     (note,) = run.record.outcome.notes
     assert "more than 10 times that of step 1" in note

@@ -198,7 +198,7 @@ class RunFolder:
     def read(self) -> tuple[RunFile, Graph, Graph]:
         """The settings and the outcome, the program of a step, and that of prediction."""
         if not os.path.isdir(self.path):  # False, too, for a name that no system could have
-            raise RecordError(f"there is no run folder {self.path}")
+            raise RecordError(f"there is no run folder {str(self.path)[:500]}")
         file = decode(self._bytes(_RUN), str(self.path / _RUN))
         return file, self._program(_GRAPH), self._program(_PREDICT)
 

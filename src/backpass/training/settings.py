@@ -105,6 +105,16 @@ def encode(file: RunFile) -> bytes:
     return msgspec.json.format(msgspec.json.encode(file), indent=2)
 
 
+def _holes_are_nan(head: dict[str, Any]) -> None:
+    """JSON has no NaN: a metric without a value, such as R² of one row, is null in the file."""
+    outcome = head.get("outcome")
+    for key in ("epochs", "metrics") if isinstance(outcome, dict) else ():
+        rows = outcome.get(key)
+        for row in rows.values() if isinstance(rows, dict) else rows if isinstance(rows, list) else ():
+            if isinstance(row, dict):
+                row.update({name: float("nan") for name, value in row.items() if value is None})
+
+
 def decode(raw: bytes, where: str) -> RunFile:
     """Read ``run.json``; every field is checked.
 
@@ -126,6 +136,7 @@ def decode(raw: bytes, where: str) -> RunFile:
                 f"{head['format']}; this is backpass {__version__}, which reads format {FORMAT}. "
                 + ("Install the newer version." if newer else "Install that version, or train again.")
             )
-        return msgspec.json.decode(raw, type=RunFile)
+        _holes_are_nan(head)
+        return msgspec.convert(head, RunFile)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{where} is torn or was changed by hand: {error}") from None
