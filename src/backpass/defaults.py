@@ -67,4 +67,4 @@ def l2_for(rows: int) -> float:
     >>> l2_for(30_000), l2_for(100), l2_for(4)
     (0.0001, 0.01, 0.0)
     """
-    return min(0.01, 3 / rows) if rows >= 50 else 0.0
+    return float(f"{min(0.01, 3 / rows):.1g}") if rows >= 50 else 0.0  # one digit: it is printed

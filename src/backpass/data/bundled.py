@@ -130,7 +130,7 @@ def _digits() -> Dataset:
 
     bunch = load_digits()
     X, y = bunch.data, bunch.target
-    return _arrays("digits", X, y, (30,), "digits", scale=1 / 16, image_shape=(8, 8))
+    return _arrays("digits", X, y, (), "digits", scale=1 / 16, image_shape=(8, 8))
 
 
 def _measured(name: str, target: str) -> Dataset:
@@ -143,7 +143,7 @@ def _measured(name: str, target: str) -> Dataset:
     columns: dict[str, Any] = dict(zip(names, bunch.data.T, strict=True))
     classes = getattr(bunch, "target_names", None)
     columns[target] = bunch.target if classes is None else np.asarray(classes)[bunch.target]
-    return _table(name, columns, target, (16,))
+    return _table(name, columns, target, ())
 
 
 # --------------------------------------------------------------------------------------------- the company

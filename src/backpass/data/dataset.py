@@ -64,7 +64,7 @@ class Dataset:
     story : str
         One line on what the data are, for a bundled set.
     suggests : tuple of int
-        Hidden layers to begin with, for a bundled set.
+        Hidden layers to begin with, for a set that is made for a small net; else empty.
 
     Examples
     --------
