@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from backpass.data import mapped
 from backpass.errors import NonFinite, UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
@@ -310,7 +311,7 @@ def feeds_of(
     """The inputs of one step (counted from 0), given the carried values before it."""
     order, _ = record.batches.span(step, step + 1)
     numbers = record.numbers(step, step + 1)[0]
-    feeds: dict[str, Array] = {name: array[order] for name, array in data.items()}
+    feeds: dict[str, Array] = {name: mapped.take(array, order) for name, array in data.items()}
     for (name, node), value in zip(record.step.inputs_of_kind("number").items(), numbers, strict=True):
         feeds[name] = np.asarray(value, dtype=node.array_type.numpy_dtype)
     return feeds | dict(carry) | record.fixed
