@@ -41,6 +41,9 @@ HOMES = {
     "rich": ("cli/",),
     "cyclopts": ("cli/",),
     "autograd": ("testing/",),
+    "duckdb": ("data/",),
+    "narwhals": ("data/",),
+    "PIL": ("data/",),
 }
 
 
