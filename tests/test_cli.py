@@ -21,7 +21,7 @@ from backpass.cli import EXAMPLES, HELP
 from backpass.cli.app import _COMMANDS
 from backpass.cli.check import shared_out
 from backpass.cli.net_options import LearnOptions, NetOptions, parse_layers
-from backpass.cli.output import clean, duration, percent
+from backpass.cli.output import Output, clean, duration, percent
 from backpass.errors import UsageError
 from backpass.exec.choose import EXECUTORS
 from backpass.nn import ACTIVATIONS, LOSSES
@@ -264,6 +264,13 @@ def test_small_helpers() -> None:
     assert LearnOptions(optimizer="sgd").optimiser().numbers == {"lr": defaults.LR["sgd"]}
     assert LearnOptions(optimizer="sgd", momentum=0.5).optimiser().numbers["momentum"] == 0.5
     assert LearnOptions(optimizer="nesterov").optimiser().numbers["momentum"] == defaults.MOMENTUM
+
+
+def test_prose_is_wrapped_under_its_subject(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().field("prepared", "word " * 40)
+    lines = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert [line[:10] for line in lines] == ["prepared  ", " " * 10, " " * 10]
+    assert max(map(len, lines)) <= 100
 
 
 def test_a_little_l2_where_nothing_else_holds_the_weights_back() -> None:

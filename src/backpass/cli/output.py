@@ -134,8 +134,8 @@ def wrapped(text: str, width: int) -> list[str]:
 
     Examples
     --------
-    >>> wrapped("one two three", 8)
-    ['one two', 'three']
+    >>> wrapped("a long path: runs/digits-1/report.html", 20)
+    ['a long path:', 'runs/digits-1/report.html']
     """
     import textwrap
 
