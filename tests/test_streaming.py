@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import backpass as bp
+import backpass.ops
 from backpass.data import cache, mapped
 from backpass.data.budget import memory_budget
 from backpass.data.frames import table_dataset
