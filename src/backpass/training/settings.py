@@ -108,7 +108,9 @@ def encode(file: RunFile) -> bytes:
 def _holes_are_nan(head: dict[str, Any]) -> None:
     """JSON has no NaN: a metric without a value, such as R² of one row, is null in the file."""
     outcome = head.get("outcome")
-    for key in ("epochs", "metrics") if isinstance(outcome, dict) else ():
+    if not isinstance(outcome, dict):
+        return  # the check of its fields says so
+    for key in ("epochs", "metrics"):
         rows = outcome.get(key)
         for row in rows.values() if isinstance(rows, dict) else rows if isinstance(rows, list) else ():
             if isinstance(row, dict):
