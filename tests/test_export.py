@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import datetime
 import json
+import os
 import random
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from backpass import functions as F
 from backpass import ops
 from backpass.data import from_arrays, load_rows
 from backpass.errors import StorageError, UsageError
-from backpass.export import export
+from backpass.export import export, standalone
 from backpass.nn import ACTIVATIONS
+from backpass.training import evaluate
 
 #: Refuses every import but NumPy and the standard library: what a script promises to need.
 ALONE = """
@@ -65,7 +67,10 @@ KINDS = ["digits", "bytes", "one output", "quantities", "one quantity"]
 
 
 def python(*arguments: str | Path, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, **options)
+    one = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # as in the run
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, env=one, **options
+    )
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
@@ -388,3 +393,8 @@ def test_names_from_a_file_cannot_become_code(tmp_path: Path) -> None:
         shown = python(tmp_path / format / script, tmp_path / "rows.npy")
         assert shown.returncode == 0, shown.stderr
         assert shown.stdout.startswith("row,prediction,p_b,")
+
+
+def test_the_script_takes_as_many_rows_at_a_time_as_the_run() -> None:
+    """The number can decide the last bit of a matrix product."""
+    assert standalone.ROWS == evaluate.ROWS

@@ -86,6 +86,8 @@ def test_the_ops_without_a_lowering_are_the_listed_ones() -> None:
     tested = {cls.name for _, cls, _ in samples()} - set(NOT_LOWERED)
     assert len(tested) > 60
     for name, cls in REGISTRY.all().items():
+        if not cls.__module__.startswith("backpass."):
+            continue  # of other tests
         assert name in tested or name in NOT_LOWERED or cls.unsampled, name
 
 

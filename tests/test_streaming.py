@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -321,7 +322,7 @@ def test_pages_that_were_read_do_not_stay(tmp_path: Path) -> None:
 
 def test_scores_of_many_rows_in_files_are_of_a_sample(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("backpass.scoring", "backpass.scoring.baselines"):
-        monkeypatch.setattr(sys.modules[module], "SCORED", 2000)
+        monkeypatch.setattr(importlib.import_module(module), "SCORED", 2000)
     inside, outside = trained(words, "1GB", monkeypatch), trained(words, "300KB", monkeypatch)
     assert (outside.scores["train"]["rows"], outside.scores["train"]["of"]) == (2000, 3500)
     assert "of" not in inside.scores["train"]

@@ -147,6 +147,7 @@ def train(
     --------
     >>> import numpy as np
     >>> X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    >>> from backpass import SGD
     >>> net = Network([Dense(4, "tanh"), Dense(2, "softmax")])
     >>> run = train(net, (X, y), optimizer=SGD(1.0), batch=4, epochs=200)
     >>> run.predict(X).tolist()

@@ -123,7 +123,7 @@ class LearnOptions:
     warm_up: Annotated[int | None, WHOLE, default("0")] = None
     decay: Annotated[float | None, default("0; 0.01 for adamw")] = None
     l1: Annotated[float | None, default("0")] = None
-    l2: Annotated[float | None, default("about 3 / training rows; 0 with weight decay")] = None
+    l2: Annotated[float | None, default("by the number of rows; 0 with decay")] = None
     clip: float | None = None
     clip_norm: float | None = None
 

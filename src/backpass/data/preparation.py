@@ -552,6 +552,9 @@ def _constant(X: Array, rows: Index, names: Sequence[str]) -> list[str]:
         same &= (X[rows[start : start + _ROWS]] == first).all(axis=0)
     if not same.any() or (same.all() and len(rows) == len(X)):  # then all rows are equal: told before
         return []
+    same &= first != 0  # a pixel of the border, or a word that does not occur, is no mistake
+    if not same.any():
+        return []
     listed = [names[at] if names else str(at) for at in np.flatnonzero(same).tolist()]
     several, counted = "s" if len(listed) > 1 else "", "" if names else " (counted from 0)"
     return [

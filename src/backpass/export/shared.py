@@ -18,11 +18,13 @@ STANDARD = [
     "import csv",
     "import datetime",
     "import json",
+    "import os",
     "import re",
     "import sys",
     "import warnings",
     "from pathlib import Path",
     "",
+    'os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the run: it can decide the last bit',
     "import numpy as np",
 ]
 

@@ -17,7 +17,7 @@ import numpy as np
 # -------------------------------------------------------------------------------------------- predict, print
 
 #: Rows of one pass. The run used the same number: it can decide the last bit of a matrix product.
-ROWS = 4096
+ROWS = 2048
 
 
 def predict_raw(X):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +13,8 @@ from backpass.exec.reference import ReferenceFunction
 from backpass.exec.threads import blas_threads, threads_for
 from backpass.ir import Graph
 
-_ROWS = 2048  # of one pass: enough to be quick, few enough to fit in the processor's cache
+#: Rows of one pass: enough to be quick, few enough to fit in the processor's cache.
+ROWS = 2048
 
 
 class Evaluator:
@@ -34,22 +33,17 @@ class Evaluator:
         self.prediction, self.task = prediction, task
         self._predict = ReferenceFunction(program.part([prediction]))
         self._score = ReferenceFunction(program.part([prediction, "loss"]))
-        self._threads = threads_for(program, {"B": _ROWS})
-
-    def _one_thread(self, rows: int) -> AbstractContextManager[Any]:
-        """No more BLAS threads than a pass is worth: those that wait for each other are slower than one."""
-        return (
-            blas_threads(self._threads) if rows > _ROWS else nullcontext()
-        )  # looking for BLAS takes a while
+        #: Of BLAS: no more than a pass is worth, and the same for few rows and for many.
+        self.threads = threads_for(program, {"B": ROWS})
 
     def predict(self, weights: Mapping[str, Array], x: Array, rows: NDArray[np.int64] | None = None) -> Array:
         """The prediction for each row, or for those of `rows` (sorted numbers), a block at a time."""
         needed = {name: weights[name] for name in self._predict.graph.inputs if name in weights}
         if rows is None:
-            found = mapped.blocks(x, _ROWS)
+            found = mapped.blocks(x, ROWS)
         else:
-            found = ((i, mapped.take(x, rows[i : i + _ROWS])) for i in range(0, len(rows), _ROWS))
-        with self._one_thread(len(x) if rows is None else len(rows)):
+            found = ((i, mapped.take(x, rows[i : i + ROWS])) for i in range(0, len(rows), ROWS))
+        with blas_threads(self.threads):
             answers = [self._predict({**needed, "x": block})[self.prediction] for _, block in found]
         return np.concatenate(answers)
 
@@ -64,8 +58,8 @@ class Evaluator:
         middle = t.mean(axis=0, dtype=np.float64) if regression else 0.0
         mapped.release(t)
         loss, right, rest, spread = 0.0, 0.0, 0.0, 0.0
-        with self._one_thread(len(x)):
-            for (_, xs), (_, ts) in zip(mapped.blocks(x, _ROWS), mapped.blocks(t, _ROWS), strict=True):
+        with blas_threads(self.threads):
+            for (_, xs), (_, ts) in zip(mapped.blocks(x, ROWS), mapped.blocks(t, ROWS), strict=True):
                 out = self._score({**needed, "x": xs, "t": ts})
                 a = out[self.prediction]
                 loss += float(np.sum(out["loss"], dtype=np.float64))
