@@ -8,6 +8,7 @@ gradient's own contraction reads, ``x[b,i] * δ[b,j]``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,8 +75,10 @@ def looked_up(contraction: Node) -> bool:
 def _by_lookup(contraction: Node, entry: Index, kept: Values) -> NDArray[np.float64]:
     """What each example sends to one entry: the deltas of the places where it looked this vector up."""
     deltas, index = (kept(node) for node in contraction.inputs)
-    sent = np.where(index == entry[0], deltas[(..., *entry[1:])].astype(np.float64), 0.0)
-    return sent.reshape(len(sent), -1).sum(axis=1)
+    place: tuple[Any, ...] = (..., *entry[1:])
+    sent = np.where(index == entry[0], deltas[place].astype(np.float64), 0.0)
+    found: NDArray[np.float64] = sent.reshape(len(sent), -1).sum(axis=1)
+    return found
 
 
 def penalty_of(gradient: Node, entry: Index, values: Values) -> float:
