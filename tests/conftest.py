@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from command import backpass, here, trained  # noqa: F401  (fixtures of the command line)
 
-import backpass.ops  # noqa: F401 (a test that is the first to import it must not take the ops with it)
+from backpass import ops as _ops  # noqa: F401 (a test that is the first to import it must not take the ops with it)
 from backpass.ir import REGISTRY
 
 REPO = Path(__file__).resolve().parents[1]
