@@ -34,7 +34,7 @@ RANKS = {
 
 #: Packages that only some parts may import.
 HOMES = {
-    "numba": ("exec/compiled/",),
+    "llvmlite": ("exec/compiled/",),
     "llvmlite": ("exec/compiled/",),
     "sklearn": ("data/", "scoring/", "sklearn.py"),
     "jax": ("exec/xla/",),
@@ -88,7 +88,7 @@ def test_the_walk_sees_a_wrong_import(tmp_path: Path) -> None:
 
 
 def test_importing_backpass_is_light() -> None:
-    heavy = ["numba", "scipy", "sklearn", "rich", "cyclopts", "msgspec", "safetensors", "threadpoolctl"]
+    heavy = ["llvmlite", "scipy", "sklearn", "rich", "cyclopts", "msgspec", "safetensors", "threadpoolctl"]
     code = f"import sys, backpass; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

@@ -325,7 +325,7 @@ def test_a_value_that_is_read_twice_is_written_once() -> None:
     y = x = data("x", "f64[B]")
     for _ in range(30):
         y = Silu()(y)
-    loop_source = Compiled().compile(Graph({"y": y})).source()
+    loop_source = Compiled().compile(Graph({"y": y})).source
     assert len(loop_source) < 10_000
     check_executor(Compiled(), Graph({"y": y, "x": x}), {"x": np.linspace(-3, 3, 11)})
 

@@ -74,8 +74,8 @@ def compile_loop(
                 f"{steps:,} steps, about {seconds:.2g} s of work in NumPy: worth compiling",
             )
     if wanted == "compiled":
-        if importlib.util.find_spec("numba") is None:
-            return Reference().compile_loop(step, data, batch), "Numba is not installed"
+        if importlib.util.find_spec("llvmlite") is None:
+            return Reference().compile_loop(step, data, batch), "llvmlite is not installed"
         try:
             return executor_named("compiled").compile_loop(step, data, batch), why
         except NotLowered as obstacle:

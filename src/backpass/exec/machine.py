@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 def versions() -> dict[str, str]:
     """Versions of what decides the bits of a result."""
     found = {"python": platform.python_version()}
-    for name in ("backpass", "numpy", "scipy", "numba", "llvmlite"):
+    for name in ("backpass", "numpy", "scipy", "llvmlite"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -32,16 +32,22 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-@cache
 def blas_name(executor: str) -> str:
     """The BLAS that an executor's matrix products use, with the kernel that it chose for this processor."""
+    if executor == "compiled":
+        from backpass.exec.compiled import blas
+
+        used = blas.chosen()
+        return f"mkl {used.version}" if used.name == "mkl" else _loaded_blas("scipy")
+    return _loaded_blas("numpy")
+
+
+@cache
+def _loaded_blas(owner: str) -> str:
     from threadpoolctl import threadpool_info
 
-    if executor == "compiled":
-        import scipy.linalg.cython_blas  # noqa: F401  loads the library that is looked for below
-
-    owner = "scipy" if executor == "compiled" else "numpy"
     for info in threadpool_info():
-        if info["user_api"] == "blas" and owner in info["filepath"].replace("\\", "/").lower():
+        folders = info["filepath"].replace("\\", "/").lower().split("/")[:-1]
+        if info["user_api"] == "blas" and any(f.startswith(owner) for f in folders):
             return f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip()
     return "unknown"

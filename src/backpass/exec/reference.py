@@ -8,7 +8,7 @@ import numpy as np
 
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
-from backpass.exec.threads import blas_threads, threads_for
+from backpass.exec.threads import blas_threads, blas_threads_for
 from backpass.ir import Graph, Node
 from backpass.ir.interpret import interpret
 from backpass.ir.types import dims_of
@@ -55,7 +55,7 @@ class ReferenceLoop:
         self.data = {name: data[name] for name in step.inputs_of_kind("data")}
         first = [n.shape[0] for n in step.inputs_of_kind("data").values() if n.shape]
         dims = {d: batch for d in first if isinstance(d, str)}
-        self.threads = threads_for(step, dims) if step.dims <= dims.keys() else 1
+        self.threads = blas_threads_for(step, dims) if step.dims <= dims.keys() else 1
         self.function = ReferenceFunction(step)
         self.held: dict[str, Array] = {}
         self.values: dict[Node, Array] = {}

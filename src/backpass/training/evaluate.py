@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
-from backpass.exec.threads import blas_threads, threads_for
+from backpass.exec.threads import blas_threads, blas_threads_for
 from backpass.ir import Graph
 
 #: Rows of one pass: enough to be quick, few enough to fit in the processor's cache.
@@ -34,7 +34,7 @@ class Evaluator:
         self._predict = ReferenceFunction(program.part([prediction]))
         self._score = ReferenceFunction(program.part([prediction, "loss"]))
         #: Of BLAS: no more than a pass is worth, and the same for few rows and for many.
-        self.threads = threads_for(program, {"B": ROWS})
+        self.threads = blas_threads_for(program, {"B": ROWS})
 
     def predict(self, weights: Mapping[str, Array], x: Array, rows: NDArray[np.int64] | None = None) -> Array:
         """The prediction for each row, or for those of `rows` (sorted numbers), a block at a time."""

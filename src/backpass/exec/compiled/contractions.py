@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from backpass.errors import NotLowered
 from backpass.exec.compiled.source import flat, variable
-from backpass.ir import ArrayType, Node
+from backpass.ir import Node
 from backpass.ir.types import Dim, bind_dim, size_of
 from backpass.ops import Transpose
 
@@ -38,42 +38,33 @@ def matmul(low: Lowering, node: Node) -> None:
 
 
 def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> None:
-    """``target ← alpha a @ b + beta target``, rows first."""
+    """``target ← alpha a @ b + beta target``, rows first; each thread some rows of it."""
     a, b = node.inputs
-    (a_buffer, a_turned), (b_buffer, b_turned) = operand(low, a), operand(low, b)
     m, k, n = a.shape[0], a.shape[1], b.shape[1]
+    low.split(m, "")
+    (a_buffer, a_turned), (b_buffer, b_turned) = operand(low, a, rows=True), operand(low, b)
     m_, n_, k_ = variable(m), variable(n), variable(k)
-    one, zero = low.constant(1.0), low.constant(0.0)
     rows, columns, depth = (bind_dim(d, low.sizes) for d in (m, n, k))
+    if low.group.split is not None:
+        m_ = f"to_{m} - from_{m}"
+        target = f"{target}[from_{m}*{n_}:]"
+        a_buffer = f"{a_buffer}[from_{m}:]" if a_turned else f"{a_buffer}[from_{m}*{k_}:]"
+    whole = variable(m)
     if prefers_blas(rows, columns, depth, low.dtype):
-        # BLAS thinks in columns, so it is told the transposes of everything, in the other order.
-        shape = f"{b_turned:d}, {a_turned:d}, {n_}, {m_}, {k_}"
-        given = f"{b_buffer}, {k_ if b_turned else n_}, {a_buffer}, {m_ if a_turned else k_}"
-        low.out.append(f"gemm({shape}, {alpha}, {given}, {beta}, {target}, {n_})")
+        a_row, b_row = (whole if a_turned else k_), (k_ if b_turned else n_)
+        turned = f"{a_turned:d}, {a_row}, {b_turned:d}, {b_row}"
+        low.out.append(f"gemm({target}, {a_buffer}, {b_buffer}, {m_}, {n_}, {k_}, {turned}, {alpha}, {beta})")
         return
-    if b_turned or alpha != one:  # our own product wants b in rows, and takes no factor
-        copy = f"{target}_b{len(low.result.buffers)}"
-        low.result.buffers[copy] = ArrayType((k, n), low.dtype)
-        entry = f"{b_buffer}[j*{k_} + i]" if b_turned else f"{b_buffer}[i*{n_} + j]"
-        factor = "" if alpha == one else f"{alpha} * "
-        low.out += [
-            f"for i in range({k_}):",
-            f"    for j in range({n_}):",
-            f"        {copy}[i*{n_} + j] = {factor}{entry}",
-        ]
-        b_buffer = copy
-    if beta != one:
-        scaled = zero if beta == zero else f"{beta} * {target}[i]"
-        low.out += [f"for i in range({m_}*{n_}):", f"    {target}[i] = {scaled}"]
-    strides = f"1, {m_}" if a_turned else f"{k_}, 1"
-    low.out.append(f"mm({target}, {a_buffer}, {b_buffer}, {m_}, {n_}, {k_}, {strides})")
+    strides = f"1, {whole}" if a_turned else f"{k_}, 1"
+    strides += f", 1, {k_}" if b_turned else f", {n_}, 1"
+    low.mm(target, a_buffer, b_buffer, f"{m_}, {n_}, {k_}, {strides}, {alpha}, {beta}")
 
 
-def operand(low: Lowering, node: Node) -> tuple[str, bool]:
-    """The buffer of a matrix, and whether it holds the transpose."""
+def operand(low: Lowering, node: Node, rows: bool = False) -> tuple[str, bool]:
+    """The buffer of a matrix, and whether it holds the transpose. Where only some rows of it are read, so."""
     if isinstance(node.op, Transpose) and node not in low.result.place:
         return low.stored(node.inputs[0]), True
-    return low.stored(node), False
+    return (low.rows_of(node) if rows else low.stored(node)), False
 
 
 def _stack_of_products(low: Lowering, node: Node) -> None:
@@ -85,12 +76,10 @@ def _stack_of_products(low: Lowering, node: Node) -> None:
     def part(buffer: str, rows: str, columns: str) -> str:
         return f"{buffer}[u*{rows}*{columns}:(u + 1)*{rows}*{columns}]"
 
-    parts = f"{part(target, m, n)}, {part(a_buffer, m, k)}, {part(b_buffer, k, n)}"
-    low.fill(node, target, low.constant(0.0))
-    low.out += [
-        f"for u in range({variable(size_of(lead))}):",
-        f"    mm({parts}, {m}, {n}, {k}, {k}, 1)",
-    ]
+    parts = part(target, m, n), part(a_buffer, m, k), part(b_buffer, k, n)
+    low.out.append(f"for u in range({variable(size_of(lead))}):")
+    sizes = f"{m}, {n}, {k}, {k}, 1, {n}, 1, {low.constant(1.0)}, {low.constant(0.0)}"
+    low.mm(*parts, sizes, indent="    ")
 
 
 def einsum(low: Lowering, node: Node) -> None:

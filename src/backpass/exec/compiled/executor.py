@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from threading import Thread
 
 import numpy as np
 
 from backpass.errors import DataError, NotLowered, UsageError
 from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
-from backpass.exec.compiled.kernels import build, empty, flat_view, module_text, read, written
+from backpass.exec.compiled import blas
+from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
+from backpass.exec.compiled.compiler import Argument
+from backpass.exec.compiled.groups import Group, barrier, joined, shared, span
+from backpass.exec.compiled.kernels import arena, build, flat_view
 from backpass.exec.compiled.lower import lower, one_real_type
+from backpass.exec.compiled.source import KINDS
 from backpass.exec.compiled.updates import carried_only
-from backpass.exec.threads import blas_threads, threads_for
+from backpass.exec.threads import is_tiny, is_worth_splitting, threads_for
 from backpass.ir import ArrayType, Graph, Node
-from backpass.ir.types import dims_of
+from backpass.ir.types import Dim, dims_of
 
 _USUAL_SIZE = 64  # of a named dimension whose size is not known when a function is compiled
 
 
 class Compiled:
-    """Compiles a Graph, whole, into one native function with Numba and SciPy's BLAS."""
+    """Compiles a Graph, whole, into one native function with LLVM and BLAS."""
 
     name = "compiled"
 
@@ -46,39 +52,41 @@ class CompiledFunction:
         self.lowered = lower(graph, in_place=False, sizes=dict.fromkeys(graph.dims, _USUAL_SIZE))
         self.dims = sorted(graph.dims)
         self.scalars = {name: node for name, node in graph.outputs.items() if node.shape == ()}
-        self._kernel = build(self.source(), self._signature())
-
-    def _signature(self) -> list[str]:
-        results = [*self.lowered.buffers.values(), *(n.array_type for n in self.scalars.values())]
-        return (
-            [read(n.dtype) for n in self.graph.inputs.values()]
-            + [written(t.dtype) for t in results]
-            + ["types.int64"] * len(self.dims)
+        place = self.lowered.place
+        self._single = {place[n] for n in graph.inputs.values() if n.shape == ()}
+        arguments = [
+            *(Argument(self._argument(place[n]), KINDS[n.dtype]) for n in graph.inputs.values()),
+            *(Argument(name, KINDS[t.dtype]) for name, t in self._memory().items()),
+            *(Argument(f"o_{k}", KINDS[n.dtype]) for k, n in enumerate(self.scalars.values())),
+            *(Argument(f"n_{d}", "int64", array=False) for d in self.dims),
+        ]
+        self.source = self._source()
+        self._blas = blas.chosen()
+        self._kernel = build(
+            self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self._blas
         )
 
-    def source(self) -> str:
-        """The source of the kernel."""
-        place = self.lowered.place
-        single = {place[n] for n in self.graph.inputs.values() if n.shape == ()}
-        given = [f"a_{p}" if p in single else p for p in (place[n] for n in self.graph.inputs.values())]
-        results = [f"o_{k}" for k in range(len(self.scalars))]
-        sizes = [f"n_{d}" for d in self.dims]
-        lines = [f"{p} = a_{p}[0]" for p in sorted(single)]
-        lines += self.lowered.lines
-        lines += [f"o_{k}[0] = {place[n]}" for k, n in enumerate(self.scalars.values())]
-        lines += ["return 0"]
-        return module_text(self.graph, self.lowered, [*given, *self.lowered.buffers, *results, *sizes], lines)
+    def _memory(self) -> dict[str, ArrayType]:
+        return self.lowered.buffers | self.lowered.private
+
+    def _argument(self, place: str) -> str:
+        return f"a_{place}" if place in self._single else place
+
+    def _source(self) -> str:
+        lines = [f"{p} = a_{p}[0]" for p in sorted(self._single)]
+        lines += [line for group in joined(self.lowered.groups) for line in group.lines]
+        lines += [f"o_{k}[0] = {self.lowered.place[n]}" for k, n in enumerate(self.scalars.values())]
+        return "\n".join([*lines, "return 0", ""])
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         dims = dims_of(self.graph.input_types, feeds)
         place = self.lowered.place
         given = {place[n]: flat_view(feeds[name]) for name, n in self.graph.inputs.items()}
-        buffers = {n: empty(t.bind(dims)) for n, t in self.lowered.buffers.items()}
+        buffers = arena({n: t.bind(dims) for n, t in self._memory().items()})
         scalars = {name: np.zeros(1, n.array_type.numpy_dtype) for name, n in self.scalars.items()}
-        with blas_threads(1):
-            done = self._kernel(
-                *given.values(), *buffers.values(), *scalars.values(), *(dims[d] for d in self.dims)
-            )
+        arrays = [*given.values(), *buffers.values(), *scalars.values()]
+        with self._blas.alone():
+            done = self._kernel(*arrays, *(dims[d] for d in self.dims))
         _check_rows(done)
         results: dict[str, Array] = {}
         for name, node in self.graph.outputs.items():
@@ -98,7 +106,7 @@ class CompiledLoop:
     source : str
         The source of the kernel.
     threads : int
-        BLAS threads, a function of the sizes alone.
+        Into how many threads a step is split, a function of the sizes alone.
 
     Raises
     ------
@@ -117,19 +125,36 @@ class CompiledLoop:
         self.kept = {name: n for name, n in held_inputs(step).items() if name in self.cut.inputs}
         self.dim = self._batch_dimension(data)
         dims = {self.dim: batch}
-        self.lowered = lower(self.cut, in_place=True, sizes=dims)
-        self.threads = threads_for(step, dims)
+        self.lowered = lower(self.cut, in_place=True, sizes=dims, split=is_worth_splitting(step, dims))
         place = self.lowered.place
         self.data = {name: data[name] for name in self.data_inputs}
         self.rows = {name: flat_view(array) for name, array in self.data.items()}
         self._length = min(map(len, self.data.values()), default=0)
-        self.held = {name: empty(n.array_type) for name, n in self.kept.items()}
-        self.batches = {place[n]: empty(n.array_type.bind(dims)) for n in self.data_inputs.values()}
-        self.buffers = {name: empty(t.bind(dims)) for name, t in self.lowered.buffers.items()}
+        self.batches = {place[n]: n.array_type.bind(dims) for n in self.data_inputs.values()}
+        buffers = {name: t.bind(dims) for name, t in self.lowered.buffers.items()}
+        held = {f"held {name}": n.array_type for name, n in self.kept.items()}
+        self.memory = arena(held | self.batches | buffers)
+        self.held = {name: self.memory[f"held {name}"] for name in self.kept}
+        self.threads = threads_for(step, dims) if self.lowered.split else 1
+        arguments = self._arguments()
         self.source = self._source()
-        self._kernel = build(self.source, self._signature())
+        self._blas = blas.chosen()
+        usual = {f"n_{self.dim}": batch} if is_tiny(step, dims) else None
+        self._kernel = build(
+            self.source, self.lowered.dtype, arguments, self.lowered.constants, usual, used=self._blas
+        )
         self._loaded: set[str] = set()
         self._last_rows = 0
+
+    @property
+    def threads(self) -> int:
+        return len(self._private)
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        dims = {self.dim: self.batch}
+        types = {name: t.bind(dims) for name, t in self.lowered.private.items()}
+        self._private = [arena(types) for _ in range(count if self.lowered.split else 1)]
 
     def _batch_dimension(self, data: Mapping[str, Array]) -> str:
         """The one named dimension: the rows of a batch, the first axis of every data input."""
@@ -149,47 +174,76 @@ class CompiledLoop:
                 raise NotLowered(f"{name} is carried and has the size of a batch: {node.type}")
         return dim
 
-    def _signature(self) -> list[str]:
-        kept = [n.dtype for n in (*self.data_inputs.values(), *self.kept.values())]
-        buffers = [t.dtype for t in self.lowered.buffers.values()]
-        return (
-            [read(n.dtype) for n in self.data_inputs.values()]
-            + [written(dtype) for dtype in (*kept, *buffers)]
-            + ["types.int64[::1]"] * 2
-            + ["types.float64[:, ::1]", "types.float64[::1]"]
-        )
+    def _name_of(self, node: Node) -> str:
+        """What an input is called in the source."""
+        return f"in{self.cut.nodes.index(node)}"
 
-    def _source(self) -> str:
-        place = self.lowered.place
-        name_of = {n: f"in{i}" for i, n in enumerate(self.cut.nodes) if n.op.feeds}
-        rows = [f"d_{name_of[n]}" for n in self.data_inputs.values()]
-        single = [name_of[n] for n in self.kept.values() if n.shape == ()]
-        kept = [f"c_{name}" if name in single else name for name in (name_of[n] for n in self.kept.values())]
-        arguments = [*rows, *self.batches, *kept, *self.buffers, "order", "starts", "numbers", "watched"]
-        inside = ["first = starts[s]", f"n_{self.dim} = starts[s + 1] - first"]
-        for k, (name, node) in enumerate(self.numbers.items()):
-            if name in self.cut.inputs:
-                kind = {"i64": "int64", "bool": "bool"}.get(node.dtype, "real")
-                inside.append(f"{name_of[node]} = {kind}(numbers[s, {k}])")
-        inside += [f"{name} = c_{name}[0]" for name in single]
-        inside += [f"for i in range(n_{self.dim}):", "    row = order[first + i]"]
+    def _held_name(self, node: Node) -> str:
+        return self._name_of(node) if node.shape else f"c_{self._name_of(node)}"
+
+    def _arguments(self) -> list[Argument]:
+        return [
+            *(Argument(f"d_{self._name_of(n)}", KINDS[n.dtype]) for n in self.data_inputs.values()),
+            *(Argument(self._held_name(n), KINDS[n.dtype]) for n in self.kept.values()),
+            *(Argument(name, KINDS[t.dtype]) for name, t in self.batches.items()),
+            *(Argument(name, KINDS[t.dtype]) for name, t in self.lowered.buffers.items()),
+            *(Argument(name, KINDS[t.dtype]) for name, t in self.lowered.private.items()),
+            Argument("order", "int64"),
+            Argument("starts", "int64"),
+            Argument("numbers", "f64"),
+            Argument("watched", "f64"),
+            Argument("sync", "int64"),
+            *(Argument(name, "int64", array=False) for name in ("steps", "thread", "threads")),
+        ]
+
+    def _gathering(self) -> Group:
+        """The rows of a batch, copied together."""
+        group = Group(split=self.dim if self.lowered.split else None, index="i")
+        group.writes |= self.batches.keys()
+        group.lines += [f"for i in range({span(self.dim, 'i', group)}):", "    row = order[first + i]"]
         for node in self.data_inputs.values():
-            width, buffer = ArrayType(node.shape[1:], node.dtype).size, place[node]
-            inside += [
+            width, buffer = ArrayType(node.shape[1:], node.dtype).size, self.lowered.place[node]
+            group.lines += [
                 f"    for j in range({width}):",
                 f"        {buffer}[i*{width} + j] = d_{buffer}[row*{width} + j]",
             ]
-        inside += self.lowered.lines
-        cost = place[self.cut.outputs[self.watch]]
-        inside += [f"watched[s] = {cost}", "if not watched[s] - watched[s] == 0.0:", "    return s"]
-        inside += self.lowered.updates
-        inside += [f"c_{name}[0] = {name}" for name in single]
-        lines = [
-            "for s in range(starts.size - 1):",
-            *("    " + line for line in inside),
-            "return starts.size - 1",
-        ]
-        return module_text(self.cut, self.lowered, arguments, lines)
+        return group
+
+    def groups(self) -> list[Group]:
+        """The statements of the kernel."""
+        split = self.lowered.split
+        before = joined([self._gathering(), *self.lowered.groups])
+        after = joined(self.lowered.updates)
+        single = [self._name_of(n) for n in self.kept.values() if n.shape == ()]
+        cost = self.lowered.place[self.cut.outputs[self.watch]]
+        guard = [f"watched[s] = {cost}", f"if not {cost} - {cost} == 0.0:", "    return s"]
+        end = [f"c_{name}[0] = {name}" for name in single]
+        if split:
+            before, after = [*shared(before), barrier()], shared(after)
+            guard[:1] = ["if thread == 0:", f"    {guard[0]}"]
+            end = [*(["if thread == 0:", *("    " + line for line in end)] if end else []), *barrier().lines]
+        start = self._start(single, {g.split for g in (*before, *after)} - {None})
+        groups = [start, *before, Group(self.cut.outputs[self.watch], guard), *after, Group(lines=end)]
+        for group in groups:
+            group.lines = ["    " + line for line in group.lines]
+        divided = sorted({g.split for g in groups if isinstance(g.split, int)})
+        head = [line for size in divided for line in _parts(size, str(size))]
+        return [Group(lines=[*head, "for s in range(steps):"]), *groups, Group(lines=["return steps"])]
+
+    def _start(self, single: list[str], split: set[Dim | None]) -> Group:
+        """What a step begins with: its rows, its numbers, and the single numbers that are carried."""
+        lines = ["first = starts[s]", f"n_{self.dim} = starts[s + 1] - first"]
+        if self.dim in split:
+            lines += _parts(self.dim, f"n_{self.dim}")
+        for k, (name, node) in enumerate(self.numbers.items()):
+            if name in self.cut.inputs:
+                number = f"numbers[s*{len(self.numbers)} + {k}]"
+                kind = {"i64": f"int64({number})", "bool": f"{number} != 0.0"}
+                lines.append(f"{self._name_of(node)} = {kind.get(node.dtype, f'real({number})')}")
+        return Group(lines=[*lines, *(f"{name} = c_{name}[0]" for name in single)])
+
+    def _source(self) -> str:
+        return "\n".join(line for group in self.groups() for line in group.lines) + "\n"
 
     def load(self, carry: Mapping[str, Array]) -> None:
         for name, array in self.held.items():
@@ -211,27 +265,41 @@ class CompiledLoop:
         ):
             raise ValueError("an order or a batch is outside of what this loop was compiled for")
         watched = np.empty(steps, np.float64)
-        with blas_threads(self.threads):
-            done = self._kernel(
-                *self.rows.values(),
-                *self.batches.values(),
-                *self.held.values(),
-                *self.buffers.values(),
-                np.ascontiguousarray(order, np.int64),
-                np.ascontiguousarray(starts, np.int64),
-                np.ascontiguousarray(numbers, np.float64).reshape(steps, len(self.numbers)),
-                watched,
-            )
+        given = (
+            np.ascontiguousarray(order, np.int64),
+            np.ascontiguousarray(starts, np.int64),
+            np.ascontiguousarray(numbers, np.float64).reshape(-1),
+            watched,
+            np.zeros(BARRIER_ENTRIES, np.int64),
+            steps,
+        )
+
+        def part(thread: int) -> int:
+            private = self._private[thread].values()
+            arrays = *self.rows.values(), *self.memory.values(), *private
+            return self._kernel(*arrays, *given, thread, self.threads)
+
+        with self._blas.alone():
+            others = [Thread(target=part, args=(k,), daemon=True) for k in range(1, self.threads)]
+            for thread in others:
+                thread.start()
+            done = part(0)
+            for thread in others:
+                thread.join()
         _check_rows(done)
         self._last_rows = int(sizes[min(done, steps - 1)]) if steps else 0
         return Chunk(int(done), watched[: min(done + 1, steps)])
 
     def peek(self, node: Node) -> Array | None:
         place = self.lowered.place.get(node)
-        arrays = self.batches | self.buffers
-        if place is None or place not in arrays:
+        if place is None or (place not in self.batches and place not in self.lowered.buffers):
             return None
-        return _shaped(arrays[place], node.array_type.bind({self.dim: self._last_rows}))
+        return _shaped(self.memory[place], node.array_type.bind({self.dim: self._last_rows}))
+
+
+def _parts(dim: Dim, size: str) -> list[str]:
+    """Which entries of a dimension a thread does."""
+    return [f"from_{dim} = {size}*thread // threads", f"to_{dim} = {size}*(thread + 1) // threads"]
 
 
 def _shaped(flat: Array, type_: ArrayType) -> Array:

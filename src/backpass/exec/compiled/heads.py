@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backpass.exec.compiled.source import variable
-from backpass.ir import Node
+from backpass.ir import ArrayType, Node
 from backpass.ir.types import size_of
 from backpass.ops import SoftmaxCrossEntropy
 
@@ -25,77 +25,109 @@ def _each(node: Node, target: str) -> str:
 
 
 def _over_rows(low: Lowering, rows: str, body: list[str]) -> None:
-    low.out += [f"for i in range({rows}):", *("    " + line for line in body)]
+    low.out.extend([f"for i in range({rows}):", *("    " + line for line in body)])
 
 
-def _row_max_shift(low: Lowering, z: str, e: str, n: str) -> list[str]:
-    """Inside a loop over rows i: ``top``, e[i] = exp(z[i] − top), and their ``total``."""
-    return [
+def _part(low: Lowering, x: Node) -> tuple[str, str]:
+    """The rows of x, and their entries, that a thread does."""
+    rows, n = _rows(x)
+    if len(x.shape) == 2:
+        low.split(x.shape[0], "i")
+    if low.group.split is None:
+        return rows, f"{rows}*{n}"
+    dim = low.group.split
+    return f"from_{dim}, to_{dim}", f"from_{dim}*{n}, to_{dim}*{n}"
+
+
+def _exponentials(low: Lowering, x: Node, z: str, e: str, name: str) -> None:
+    """Into e: exp(z − top), where ``top[i]`` is the largest of row i; into ``total[i]``, their sum.
+
+    All exponentials are calculated in one loop, which fills the processor's vectors however short a row is.
+    """
+    n = _rows(x)[1]
+    rows, entries = _part(low, x)
+    top, total = f"{name}m", f"{name}s"
+    for scratch in (top, total):
+        low.scratch(scratch, ArrayType(x.shape[:-1], low.dtype))
+    _over_rows(low, rows, [
         f"top = {z}[i*{n}]",
         f"for j in range(1, {n}):",
         f"    top = {z}[i*{n} + j] if {z}[i*{n} + j] > top else top",
+        f"{top}[i] = top",
         f"for j in range({n}):",
-        f"    {e}[i*{n} + j] = exp({z}[i*{n} + j] - top)",
+        f"    {e}[i*{n} + j] = {z}[i*{n} + j] - top",
+    ])  # fmt: skip
+    low.out.extend([f"for q in range({entries}):", f"    {e}[q] = exp({e}[q])"])
+    _over_rows(low, rows, [
         f"total = {low.constant(0.0)}",
         f"for j in range({n}):",
         f"    total += {e}[i*{n} + j]",
-    ]
+        f"{total}[i] = total",
+    ])  # fmt: skip
+
+
+def _cross_entropy(low: Lowering, x: Node, z: str, t: str, loss: str, name: str) -> None:
+    """Σ t (ln total − (z − top)) of each row."""
+    n = _rows(x)[1]
+    rows, _ = _part(low, x)
+    logs = low.scratch(f"{name}l", ArrayType(x.shape[:-1], low.dtype))
+    low.out.extend([f"for i in range({rows}):", f"    {logs}[i] = log({name}s[i])"])
+    _over_rows(low, rows, [
+        f"c = {low.constant(0.0)}",
+        f"for j in range({n}):",
+        f"    c += {t}[i*{n} + j] * ({logs}[i] - ({z}[i*{n} + j] - {name}m[i]))",
+        f"{loss} = c",
+    ])  # fmt: skip
 
 
 def softmax(low: Lowering, node: Node) -> None:
     (zn,) = node.inputs
-    z, target = low.stored(zn), low.new_buffer(node)
-    rows, n = _rows(zn)
-    body = _row_max_shift(low, z, target, n)
+    n, name = _rows(zn)[1], low.names[node]
+    rows, _ = _part(low, zn)
+    z, target = low.rows_of(zn), low.new_buffer(node)
+    _exponentials(low, zn, z, target, name)
     # The cross-entropy of the same scores comes from the same exponentials.
     for user in low.users[zn]:
         ready = isinstance(user.op, SoftmaxCrossEntropy) and user.inputs[1] in low.result.place
         if ready and user.inputs[0] is zn and user not in low.result.place:
-            t = low.result.place[user.inputs[1]]
+            t = low.rows_of(user.inputs[1])
             low.done.add(user)
-            body += _cross_entropy_of_row(low, z, t, _each(user, low.new_target(user)), n)
-    body += [f"for j in range({n}):", f"    {target}[i*{n} + j] = {target}[i*{n} + j] / total"]
-    _over_rows(low, rows, body)
-
-
-def _cross_entropy_of_row(low: Lowering, z: str, t: str, loss: str, n: str) -> list[str]:
-    return [
-        "total_log = log(total)",
-        f"c = {low.constant(0.0)}",
+            _cross_entropy(low, zn, z, t, _each(user, low.new_target(user)), name)
+    _over_rows(low, rows, [
         f"for j in range({n}):",
-        f"    c += {t}[i*{n} + j] * (total_log - ({z}[i*{n} + j] - top))",
-        f"{loss} = c",
-    ]
+        f"    {target}[i*{n} + j] = {target}[i*{n} + j] / {name}s[i]",
+    ])  # fmt: skip
 
 
 def softmax_cross_entropy(low: Lowering, node: Node) -> None:
     zn, tn = node.inputs
-    z, t, target = low.stored(zn), low.stored(tn), low.new_target(node)
-    rows, n = _rows(zn)
-    scratch = f"{low.names[node]}e"
-    low.result.buffers[scratch] = zn.array_type
-    body = _row_max_shift(low, z, scratch, n) + _cross_entropy_of_row(low, z, t, _each(node, target), n)
-    _over_rows(low, rows, body)
+    name = low.names[node]
+    _part(low, zn)
+    z, t, target = low.rows_of(zn), low.rows_of(tn), low.new_target(node)
+    scratch = low.scratch(f"{name}e", zn.array_type)
+    _exponentials(low, zn, z, scratch, name)
+    _cross_entropy(low, zn, z, t, _each(node, target), name)
 
 
 def log_softmax(low: Lowering, node: Node) -> None:
     """z − max z − ln Σ exp(z − max z)."""
     (zn,) = node.inputs
-    z, target = low.stored(zn), low.new_buffer(node)
-    rows, n = _rows(zn)
-    body = [
-        *_row_max_shift(low, z, target, n),
-        "total_log = log(total)",
+    n, name = _rows(zn)[1], low.names[node]
+    rows, _ = _part(low, zn)
+    z, target = low.rows_of(zn), low.new_buffer(node)
+    _exponentials(low, zn, z, target, name)
+    _over_rows(low, rows, [
+        f"total_log = log({name}s[i])",
         f"for j in range({n}):",
-        f"    {target}[i*{n} + j] = {z}[i*{n} + j] - top - total_log",
-    ]
-    _over_rows(low, rows, body)
+        f"    {target}[i*{n} + j] = {z}[i*{n} + j] - {name}m[i] - total_log",
+    ])  # fmt: skip
 
 
 def _row_sum(low: Lowering, node: Node, term: Callable[[str, str], str], after: str = "c") -> None:
     an, tn = node.inputs
-    a, t, target = low.stored(an), low.stored(tn), low.new_target(node)
-    rows, n = _rows(an)
+    n = _rows(an)[1]
+    rows, _ = _part(low, an)
+    a, t, target = low.rows_of(an), low.rows_of(tn), low.new_target(node)
     body = [
         f"c = {low.constant(0.0)}",
         f"for j in range({n}):",

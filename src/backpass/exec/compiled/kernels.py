@@ -1,119 +1,159 @@
-"""The module of a kernel: its text, compiling it, keeping it on disk; and the memory that it works in."""
+"""Native code of kernels: made by LLVM, kept on disk, and loaded.
+
+A file of the cache is the object file that LLVM wrote, after the hash of its bytes: one that was cut short or
+changed is not loaded but made again. It is written under another name and then moved, so that processes that
+make the same kernel at once do not meet. Where nothing can be written, nothing is kept.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
-import importlib.util
-import math
 import os
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 
 from backpass.exec.base import Array
-from backpass.exec.compiled.lower import Lowered
-from backpass.exec.compiled.scalars import FUNCTIONS
+from backpass.exec.compiled import barrier, blas, target
+from backpass.exec.compiled.compiler import Argument
 from backpass.exec.machine import cpu_name, versions
-from backpass.ir import ArrayType, Graph
+from backpass.ir import ArrayType
 
-_TYPES = {"f32": "float32", "f64": "float64", "i64": "int64", "bool": "boolean"}
-_OWN = ("exp", "tanh")  # functions of `native`, which LLVM can vectorise
-
-
-def written(dtype: str) -> str:
-    """The type, for a signature, of an array that a kernel may write to."""
-    return f"types.{_TYPES[dtype]}[::1]"
+Kernel = Callable[..., int]  #: of arrays and integers, in the order of its arguments
+_LIBRARY = ("sin", "cos", "erf", "pow")
+_loaded: dict[str, Kernel] = {}
+_engines: list[Any] = []  # native code lives as long as they do
 
 
-def read(dtype: str) -> str:
-    """The type, for a signature, of an array that a kernel only reads."""
-    return f"types.Array(types.{_TYPES[dtype]}, 1, 'C', readonly=True)"
+def build(
+    source: str,
+    real: str,
+    arguments: Sequence[Argument],
+    constants: Mapping[str, float],
+    usual: Mapping[str, int] | None = None,
+    used: blas.Blas | None = None,
+) -> Kernel:
+    """The native code of a kernel: loaded as it was made before, or made.
 
-
-def module_text(graph: Graph, lowered: Lowered, arguments: list[str], lines: list[str]) -> str:
-    """The source of a module with one function, ``kernel``."""
-    dtype = lowered.dtype
-    own = ", ".join(f"{name}_{dtype} as {name}" for name in _OWN)
-    head = [
-        f'"""A kernel written by backpass for the program {graph.digest[:16]}."""',
-        f"from math import {', '.join(sorted(set(FUNCTIONS) - set(_OWN)))}",
-        "import numpy as np",
-        "from numba import njit, types",
-        f"from backpass.exec.compiled.native import {own}, gemm",
-        "from backpass.exec.compiled.native import uniform_entry, uniform_start, uniform_step",
-        f"from backpass.exec.compiled.products import mm_{dtype} as mm",
-        f"real, int64 = np.{_TYPES[dtype]}, np.int64",
-    ]
-    for name, value in lowered.constants.items():
-        number = repr(value) if math.isfinite(value) else f'"{value!r}"'
-        head.append(f"{name} = real({number})")
-    head += ["", "", f"def kernel({', '.join(arguments)}):"]
-    return "\n".join([*head, *("    " + line for line in lines), ""])
-
-
-def build(source: str, signature: list[str]) -> Callable[..., int]:
-    """Compile the source, or load it as it was compiled before."""
-    decorator = (
-        f"@njit(types.int64({', '.join(signature)}), cache=True, nogil=True, error_model='numpy', "
-        "boundscheck=False)\n"
-    )
-    text = source.replace("def kernel(", decorator + "def kernel(", 1)
-    called = [Path(__file__).with_name(name).read_bytes() for name in ("native.py", "products.py")]
+    The arguments are those of `compiler.kernel`, and the BLAS that it calls.
+    """
+    used = used or blas.chosen()
     key = hashlib.sha256()
-    for part in (text.encode(), *called, repr(versions()).encode(), cpu_name().encode()):
-        key.update(part)
-    name = f"kernel_{key.hexdigest()[:24]}"
-    path = cache_folder() / f"{name}.py"
-    if not path.exists() or path.read_text() != text:
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    if name in sys.modules:
-        return sys.modules[name].kernel  # type: ignore[no-any-return]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Numba's disk cache finds the module again by this name
-    spec.loader.exec_module(module)
-    kernel: Callable[..., int] = module.kernel
-    return kernel
+    given = (source, real, arguments, sorted(constants.items()), sorted((usual or {}).items()))
+    machine = (versions(), cpu_name(), target.processor(), target.features(), used.name, used.version)
+    for part in (repr(given), repr(machine), _own_source()):
+        key.update(part.encode())
+    name = key.hexdigest()[:40]
+    if name not in _loaded:
+        code = _read(name)
+        if code is None:
+            code = compiled(source, real, arguments, constants, usual)
+            _keep(name, code)
+        _loaded[name] = _load(code, used)
+    return _loaded[name]
 
 
 @cache
-def cache_folder() -> Path:
-    """Where kernels are kept; a temporary folder where the usual one cannot be written.
+def _own_source() -> str:
+    """What decides how a source becomes native code, besides versions."""
+    names = ("compiler.py", "mathematics.py", "products.py", "barrier.py", "kernels.py", "target.py")
+    return "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
 
-    The environment variable BACKPASS_CACHE names another.
-    """
+
+def compiled(
+    source: str,
+    real: str,
+    arguments: Sequence[Argument],
+    constants: Mapping[str, float],
+    usual: Mapping[str, int] | None = None,
+) -> bytes:
+    """An object file with the function ``kernel``."""
+    from backpass.exec.compiled.compiler import Unit, kernel
+
+    unit = Unit(real)
+    kernel(unit, source, arguments, constants, usual)
+    machine = target.machine()
+    unit.module.triple, unit.module.data_layout = llvm.get_process_triple(), str(machine.target_data)
+    module = llvm.parse_assembly(str(unit.module))
+    tuning = llvm.create_pipeline_tuning_options(speed_level=3)
+    tuning.loop_vectorization = tuning.slp_vectorization = True
+    passes = llvm.create_pass_builder(machine, tuning)
+    passes.getModulePassManager().run(module, passes)
+    return bytes(machine.emit_object(module))
+
+
+def _load(code: bytes, used: blas.Blas) -> Kernel:
+    _symbols(used)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _engines.append(engine)
+    native = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(engine.get_function_address("kernel"))
+
+    def kernel(*given: Array | int) -> int:
+        table = np.array([x.ctypes.data if isinstance(x, np.ndarray) else x for x in given], np.int64)
+        return int(native(table.ctypes.data))
+
+    return kernel
+
+
+def _symbols(used: blas.Blas) -> None:
+    """Tell LLVM where the functions lie that kernels call."""
+    llvm.add_symbol("backpass_sgemm", used.sgemm)
+    llvm.add_symbol("backpass_dgemm", used.dgemm)
+    for name, address in _addresses().items():
+        llvm.add_symbol(name, address)
+
+
+@cache
+def _addresses() -> dict[str, int]:
+    library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
+    found = {"backpass_yield": barrier.yield_address()}
+    for name in (f"{n}{kind}" for n in _LIBRARY for kind in ("", "f")):
+        found[f"backpass_{name}"] = ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+    return found
+
+
+# ---- the cache
+
+
+def cache_folder() -> Path:
+    """``$BACKPASS_CACHE``, or the folder for caches that the system has for a user."""
     home = os.environ.get("BACKPASS_CACHE")
     usual = {
         "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local"),
         "darwin": "~/Library/Caches",
     }.get(sys.platform, os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    folder = Path(home) if home else Path(usual).expanduser() / "backpass"
+    return Path(home) if home else Path(usual).expanduser() / "backpass"
+
+
+def _read(name: str) -> bytes | None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        data = (cache_folder() / f"{name}.kernel").read_bytes()
     except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="backpass-"))
-    return folder
+        return None
+    digest, code = data[:32], data[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _keep(name: str, code: bytes) -> None:
+    path = cache_folder() / f"{name}.kernel"
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(hashlib.sha256(code).digest() + code)
+        os.replace(temporary, path)
+    except OSError:
+        return
 
 
 # ---- memory
-
-
-def empty(type_: ArrayType) -> Array:
-    """A flat buffer whose first entry lies on a cache line: the same address bits, the same BLAS path."""
-    raw = np.empty(type_.nbytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    flat: Array = raw[start : start + type_.nbytes].view(type_.numpy_dtype)
-    return flat
 
 
 def flat_view(array: Array) -> Array:
@@ -121,3 +161,17 @@ def flat_view(array: Array) -> Array:
     flat = np.require(np.asarray(array), requirements=["C", "A"]).reshape(-1).view(np.ndarray)
     flat.flags.writeable = False
     return flat
+
+
+def arena(types: Mapping[str, ArrayType]) -> dict[str, Array]:
+    """One piece of memory for all arrays of a kernel, each beginning on a cache line."""
+    starts, size = {}, 0
+    for name, type_ in types.items():
+        starts[name] = size
+        size += -(-type_.nbytes // 64) * 64
+    raw = np.zeros(size + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    return {
+        name: raw[first + starts[name] : first + starts[name] + t.nbytes].view(t.numpy_dtype)
+        for name, t in types.items()
+    }

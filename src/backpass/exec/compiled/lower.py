@@ -1,4 +1,4 @@
-"""Lowering: a Graph as the source of one native function.
+"""Lowering: a Graph as the source of one native function (see `compiler` for its language).
 
 Elementwise chains are fused into the loop that needs them; bias and activation are applied in the buffer of
 the product before them; the update of a weight is accumulated by the product itself (``beta = 1``); carried
@@ -10,13 +10,15 @@ A kernel has one floating-point type, `real`; integers and booleans may stand be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from backpass.errors import NotLowered
+from backpass.exec.compiled.groups import Group, Read, loops
 from backpass.exec.compiled.lowerings import LOWERINGS
 from backpass.exec.compiled.scalars import entry_of
-from backpass.exec.compiled.source import Index, flat, variable
+from backpass.exec.compiled.source import PANEL, Index, flat, variable
 from backpass.ir import ArrayType, Elementwise, Graph, Node
 from backpass.ir.types import Dim, size_of
 from backpass.ops import Broadcast, Constant, Reshape, Size, Transpose
@@ -34,9 +36,9 @@ class Lowered:
     ----------
     dtype : {"f32", "f64"}
         What `real` is.
-    lines : list of str
+    groups : list of Group
         Statements, indented from 0.
-    updates : list of str
+    updates : list of Group
         Statements that replace carried values; they come after the watched value was checked.
     buffers : dict of str to ArrayType
         The arrays that the statements write to, besides the inputs.
@@ -44,17 +46,23 @@ class Lowered:
         Where a value lies after the statements have run: a buffer, an input or a scalar.
     constants : dict of str to float
         Real numbers by the name that they have in the source.
+    private : dict of str to ArrayType
+        Scratch memory, of which each thread has its own.
+    split : bool
+        Whether the statements are divided among threads.
     """
 
     dtype: str = "f64"
-    lines: list[str] = field(default_factory=list)
-    updates: list[str] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    updates: list[Group] = field(default_factory=list)
     buffers: dict[str, ArrayType] = field(default_factory=dict)
+    private: dict[str, ArrayType] = field(default_factory=dict)
+    split: bool = False
     place: dict[Node, str] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
 
 
-def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int]) -> Lowered:
+def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool = False) -> Lowered:
     """Lower a program.
 
     Parameters
@@ -66,25 +74,32 @@ def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int]) -> Lowered:
         own and no input (see `updates.carried_only`).
     sizes : mapping of str to int
         How large the named dimensions usually are. Kernels take any size; this chooses between products.
+    split : bool
+        Divide the statements among threads, where the program allows it.
 
     Raises
     ------
     NotLowered
         The program has an op, a dtype or a shape that has no lowering; the message names the op.
     """
-    return Lowering(graph, in_place, sizes).result
+    lowering = Lowering(graph, in_place, sizes, split)
+    if split and not lowering.can_split:
+        lowering = Lowering(graph, in_place, sizes, False)
+    return lowering.result
 
 
 class Lowering:
     """One lowering under way."""
 
-    def __init__(self, graph: Graph, in_place: bool, sizes: Mapping[str, int]) -> None:
+    def __init__(self, graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool) -> None:
         from backpass.exec.compiled import updates
 
         self.graph, self.users, self.sizes = graph, graph.users, sizes
         self.dtype = one_real_type(graph)
-        self.result = Lowered(self.dtype)
-        self.out = self.result.lines
+        self.result = Lowered(self.dtype, split=split)
+        self.groups = self.result.groups
+        self.group = Group()  # the one that is being written
+        self.can_split = True
         self.body: list[str] | None = None  # statements before the entry that is being written
         self.temporaries = 0
         self.kept = set(graph.outputs.values())
@@ -101,8 +116,34 @@ class Lowering:
             known = node in self.replaces or node in self.absorbed or node in self.result.place
             if not known and not self.virtual(node) and node not in self.done:
                 self.statement(node)
-        self.out = self.result.updates
+        self.groups = self.result.updates
         updates.replace_carried(self, products)
+
+    @property
+    def out(self) -> list[str]:
+        """Where statements go."""
+        return self.group.lines
+
+    @contextmanager
+    def grouped(self, node: Node) -> Iterator[Group]:
+        """A group for the statements of a value."""
+        outer, self.group = self.group, Group(node)
+        yield self.group
+        group, self.group = self.group, outer
+        if group.writes and group.numbers and group.split is None:
+            self.can_split = False  # one thread would keep the number for itself
+        self.groups.append(group)
+
+    def split(self, dim: Dim, index: str) -> None:
+        """Let each thread do its own entries along a dimension, over which `index` runs."""
+        if self.result.split and (isinstance(dim, int) or dim in self.sizes):
+            self.group.split, self.group.index = dim, index
+
+    def read(self, place: str, own: bool = False, straight: bool = False) -> str:
+        """Note that the group reads what lies in a place."""
+        if place not in self.result.private:
+            self.group.reads.append(Read(place, own, straight))
+        return place
 
     def virtual(self, node: Node) -> bool:
         """Whether a value is never stored: calculated inside the loop that reads it."""
@@ -146,7 +187,11 @@ class Lowering:
         """The source of one entry of a value; what it needs before goes to `body`."""
         op, place = node.op, self.result.place.get(node)
         if place is not None:
-            return place if node.shape == () else f"{place}[{flat(node.shape, index)}]"
+            if not node.shape:
+                return place
+            own = self.group.split == node.shape[0] and index[0] == self.group.index
+            straight = index == tuple(f"i{k}" for k in range(len(index)))
+            return f"{self.read(place, own, straight)}[{flat(node.shape, index)}]"
         if isinstance(op, Constant):
             return self.literal(op.value, op.dtype)
         if isinstance(op, Size):
@@ -187,6 +232,12 @@ class Lowering:
         name = self.names[node]
         self.result.buffers[name] = node.array_type
         self.result.place[node] = name
+        self.group.writes.add(name)
+        return name
+
+    def scratch(self, name: str, type_: ArrayType) -> str:
+        """Memory that only this group uses."""
+        self.result.private[name] = type_
         return name
 
     def new_target(self, node: Node) -> str:
@@ -194,10 +245,15 @@ class Lowering:
         if node.shape:
             return self.new_buffer(node)
         self.result.place[node] = self.names[node]
+        self.group.numbers = True
         return self.names[node]
 
     def statement(self, node: Node) -> None:
         """Calculate a value and store it."""
+        with self.grouped(node):
+            self._statement(node)
+
+    def _statement(self, node: Node) -> None:
         op = node.op
         self.done.add(node)
         if isinstance(op, Reshape):
@@ -208,8 +264,10 @@ class Lowering:
                 self.elementwise(node, self.names[node])
                 self.new_buffer(node)
             else:
-                self.elementwise(node, self.result.place[overwritten])
+                place = self.result.place[overwritten]
+                self.elementwise(node, place)
                 self.result.place[node] = self.result.place.pop(overwritten)
+                self.group.writes.add(place)
         elif isinstance(op, (Elementwise, Broadcast, Transpose, Constant, Size)) or op.name == "slice":
             self.elementwise(node, self.names[node])
             self.new_target(node)
@@ -226,13 +284,19 @@ class Lowering:
             return
         lines, code = self.entry(x, ("0",) * len(x.shape))
         target = self.new_target(node)
-        self.out += [*lines, f"{target}{'[0]' if node.shape else ''} = {code}"]
+        self.out.extend([*lines, f"{target}{'[0]' if node.shape else ''} = {code}"])
 
     def stored(self, node: Node) -> str:
         """Where a value lies; it is calculated now if it was not yet."""
         if node not in self.result.place:
             self.statement(node)
-        return self.result.place[node]
+        return self.read(self.result.place[node]) if node.shape else self.result.place[node]
+
+    def rows_of(self, node: Node) -> str:
+        """Where a value lies; of its first axis, each thread reads its own entries."""
+        if node not in self.result.place:
+            self.statement(node)
+        return self.read(self.result.place[node], own=self.group.split == node.shape[0])
 
     def reused(self, node: Node) -> Node | None:
         """An operand that only this value reads, entry by entry: its buffer can be written over."""
@@ -253,24 +317,30 @@ class Lowering:
     def elementwise(self, node: Node, target: str) -> None:
         """Write every entry of a value to a buffer, or a single number to a variable."""
         index = tuple(f"i{k}" for k in range(len(node.shape)))
+        if node.shape:
+            self.split(node.shape[0], "i0")
         lines, code = self.entry(node, index)
         here = f"{target}[{flat(node.shape, index)}]" if node.shape else target
+        whole = not self.out  # nothing else is in this group
         self.loops(node.shape, index, [*lines, f"{here} = {code}"])
+        if whole and node.shape:
+            self.group.loop = node.shape, [*lines, f"{here} = {code}"]
+
+    def mm(self, target: str, a: str, b: str, sizes: str, indent: str = "") -> None:
+        """A product of our own; all of them share their scratch memory."""
+        panel = self.scratch("panel", ArrayType((PANEL,), self.dtype))
+        self.out.append(f"{indent}mm({target}, {a}, {b}, {panel}, {sizes})")
 
     def fill(self, node: Node, target: str, code: str) -> None:
         """Give every entry of a buffer, or a variable, one value."""
         if not node.shape:
             self.out.append(f"{target} = {code}")
             return
-        self.out += [f"for i in range({variable(size_of(node.shape))}):", f"    {target}[i] = {code}"]
+        self.out.extend([f"for i in range({variable(size_of(node.shape))}):", f"    {target}[i] = {code}"])
 
     def loops(self, shape: Iterable[Dim], index: Iterable[str], body: Iterable[str]) -> None:
         """Nested loops over a shape around a body."""
-        depth = 0
-        for i, dim in zip(index, shape, strict=True):
-            self.out.append(f"{'    ' * depth}for {i} in range({variable(dim)}):")
-            depth += 1
-        self.out.extend("    " * depth + line for line in body)
+        self.out.extend(loops(shape, index, body, self.group))
 
 
 def one_real_type(graph: Graph) -> str:

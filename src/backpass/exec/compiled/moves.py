@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from backpass.exec.compiled.groups import loops
 from backpass.exec.compiled.source import flat, variable
 from backpass.ir import Node
-from backpass.ir.types import size_of
 
 if TYPE_CHECKING:
     from backpass.exec.compiled.lower import Lowering
@@ -111,23 +111,25 @@ def _by_number(
     low: Lowering, shape: Any, index: tuple[str, ...], cut: int, row: list[str], inner: list[str]
 ) -> None:
     """Loops over the indices up to `cut`, then finding the row, then the other indices."""
-    out, low.out = low.out, []
-    low.loops(shape[cut:], index[cut:], inner)
-    lines, low.out = low.out, out
+    lines = loops(shape[cut:], index[cut:], inner, low.group)
     low.loops(shape[:cut], index[:cut], [*row, *lines])
+    low.can_split = False  # a thread that stops for a wrong number would leave the others waiting
 
 
 def uniform(low: Lowering, node: Node) -> None:
     """Random numbers, each from the counter and its own number in row-major order."""
     op: Any = node.op
     start, step = f"{low.names[node]}a", f"{low.names[node]}b"
+    if node.shape and isinstance(node.shape[0], str):
+        low.split(node.shape[0], "i0")
     lines, counter = low.entry(node.inputs[0], ())
-    low.out += [*lines, f"{start} = uniform_start({counter}, {op.key})", f"{step} = uniform_step({start})"]
+    low.out.extend(
+        [*lines, f"{start} = uniform_start({counter}, {op.key})", f"{step} = uniform_step({start})"]
+    )
     target = low.new_target(node)
     if not node.shape:
         low.out.append(f"{target} = real(uniform_entry({start}, {step}, 0))")
         return
-    low.out += [
-        f"for i in range({variable(size_of(node.shape))}):",
-        f"    {target}[i] = real(uniform_entry({start}, {step}, i))",
-    ]
+    index = _index(len(node.shape))
+    place = flat(node.shape, index)
+    low.loops(node.shape, index, [f"{target}[{place}] = real(uniform_entry({start}, {step}, {place}))"])

@@ -1,339 +1,555 @@
-"""Small matrix products in native code: C += A B, held in registers while the sum runs.
+"""Matrix products in native code: C ← beta C + alpha A B, written for the sizes that are known.
 
-BLAS is made for large matrices. On the small ones of a training step, calling it and packing for it costs
-more than the product; here the sums of a block of C are held in registers while k multiply-adds pass over
-them, and then added to it.
+BLAS is made for large matrices. On those of a training step, calling it and packing for it costs more than
+the product; here the sums of a block of C are held in registers while k multiply-adds pass over them.
 
-Every entry of C is changed in one way, whatever the other sizes, however they are cut into blocks, and for
-any width of vectors: for each 256 of k in turn, ``s = fma(A[i, k], B[k, j], s)`` from s = 0 in the order of
-k, and then ``C[i, j] += s``. So the result is a fixed function of the operands, and a weight is rounded once
-by an update, not once by each row of the batch. (Only a processor without fused multiply-add rounds
-differently.)
-
-Compiled once for each kind of processor, kept in Numba's disk cache, and registered with LLVM by name: the
-kernels that call it hold a name, neither its code nor its address.
+Every entry of C is changed in one way, whatever the other sizes, however they are cut into blocks or among
+threads, and for any width of vectors: k is cut into equal turns of at most 512; in each,
+``s = fma(A[i, k], B[k, j], s)`` from s = 0 in the order of k, then ``C[i, j] = fma(alpha, s, beta C[i, j])``,
+with beta = 1 from the second turn on. So the
+result is a fixed function of the operands, and a weight is rounded once by an update, not once by each row of
+the batch. (Only a processor without fused multiply-add rounds differently.)
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
-from numba import cfunc, njit, types
-from numba.core import cgutils, config
-from numba.core.codegen import get_host_cpu_features
-from numba.extending import intrinsic
 
-__all__ = ["mm_f32", "mm_f64"]
+from backpass.exec.compiled.compiler import INT, POINTER, VOID, Body, Number, Unit, llvm_type
+from backpass.exec.compiled.source import PANEL
+from backpass.exec.compiled.target import vector_bytes
 
+_I32 = ir.IntType(32)
+#: How much of k is done at a time, at the most.
+DEPTH = 512
+_SMALL = 6_144  # entries of B that stay in the first cache while the rows of A pass
+_PACKED_ROWS = 24  # from so many rows on, copying a strip of B together pays
+_TALL = 128  # rows from which B is copied as a whole, and the rows are taken some at a time
+_SOME_ROWS = 48
 
-def _shape_of_block() -> tuple[int, int, int]:
-    """Bytes in a vector, and the rows of a block of 2 and of 3 vectors that the registers hold."""
-    given = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
-    features = {f[1:] for f in given.split(",") if f.startswith("+")}
-    if "avx512f" in features:
-        return 64, 12, 8
-    if "avx2" in features:
-        return 32, 6, 4
-    return (16, 12, 8) if "neon" in features else (16, 6, 4)
+Size = int | Any  #: known now, or a value of LLVM
 
 
-_BYTES, _ROWS_OF_2, _ROWS_OF_3 = _shape_of_block()
-#: How much of k is done at a time, and from how many bytes and rows on a panel of B is copied together first.
-_DEPTH, _PACKED_BYTES, _PACKED_ROWS = 256, 1 << 16, 24
+@dataclass(frozen=True)
+class _Strip:
+    """Columns that are done together: the offsets of its vectors (they may overlap), and their lanes."""
 
-_SIZE, _INT = types.intp, ir.IntType(32)
-_OPTIONS = {"nopython": True, "boundscheck": False, "error_model": "numpy"}
+    lanes: int
+    offsets: tuple[Size, ...]
 
+    @property
+    def width(self) -> int:
+        """Entries of a row of its copy in a panel."""
+        return self.lanes * len(self.offsets)
 
-# ---- pieces of LLVM
-
-
-def _lanes_of(real: Any) -> int:
-    return _BYTES // {"float": 4, "double": 8}[str(real)]
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _lanes(typingctx: Any, pointer: Any) -> Any:
-    """How many numbers a vector has."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.get_constant(_SIZE, _lanes_of(args[0].type.pointee))
-
-    return _SIZE(pointer), codegen
+    def side_by_side(self) -> _Strip:
+        """The same vectors in a panel."""
+        return _Strip(self.lanes, tuple(v * self.lanes for v in range(len(self.offsets))))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _at(typingctx: Any, pointer: Any, i: Any) -> Any:
-    """The address of entry i."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.gep(args[0], [args[1]])
-
-    return pointer(pointer, _SIZE), codegen
+def turns(k: int) -> tuple[int, bool]:
+    """How much of k is done at a time, and whether that divides it."""
+    count = -(-k // DEPTH)
+    depth = -(-k // count)
+    return depth, k % count == 0
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _new_panel(typingctx: Any, like: Any) -> Any:
-    """Memory on the stack for `_DEPTH` rows of two vectors."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        real = args[0].type.pointee
-        with builder.goto_entry_block():
-            panel = builder.alloca(ir.ArrayType(real, 2 * _lanes_of(real) * _DEPTH))
-            panel.align = 64
-        return builder.bitcast(panel, real.as_pointer())
-
-    return like(like), codegen
+def most_rows(vectors: int) -> int:
+    """The rows of a block: its sums, a vector of each column and a repeated number fill the registers."""
+    registers = 32 if vector_bytes() == 64 else 16
+    if vectors == 1:
+        return registers - 6
+    return (registers - 4) // vectors
 
 
-class _Vectors:
-    """Loads, stores and multiply-adds of some lanes."""
+def strips(n: int, lanes: int) -> tuple[int, _Strip | None]:
+    """How many strips of two full vectors n columns have, and what the last, different one is like."""
+    if n < lanes:
+        lanes = 1 << (n.bit_length() - 1)
+        return 0, _Strip(lanes, (0,) if n == lanes else (0, n - lanes))
+    full, rest = divmod(n, 2 * lanes)
+    if not rest:
+        return full, None
+    if rest > lanes:
+        return full, _Strip(lanes, (0, rest - lanes))
+    if not full:  # n is lanes exactly
+        return 0, _Strip(lanes, (0,))
+    return full - 1, _Strip(lanes, (0, lanes, lanes + rest))
 
-    def __init__(self, builder: Any, real: Any, lanes: int) -> None:
-        self.builder, self.kind = builder, ir.VectorType(real, lanes)
-        self.bytes = {"float": 4, "double": 8}[str(real)]
-        self.zero = ir.Constant(self.kind, [0.0] * lanes)
-        self.firsts = ir.Constant(ir.VectorType(_INT, lanes), [0] * lanes)
-        name = f"llvm.fmuladd.v{lanes}f{8 * self.bytes}"
-        function = ir.FunctionType(self.kind, [self.kind] * 3)
-        self.function = cgutils.get_or_insert_function(builder.module, function, name)
 
-    def address(self, pointer: Any, offset: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(pointer, [offset]), self.kind.as_pointer())
+class _Product:
+    """A function that is being written: one product."""
 
-    def load(self, address: Any) -> Any:
-        return self.builder.load(address, align=self.bytes)
+    def __init__(self, unit: Unit, function: Any, sizes: Sequence[Size], alpha: Any, beta: Any) -> None:
+        self.unit, self.function = unit, function
+        self.real = llvm_type(unit.real)
+        self.bytes = 4 if unit.real == "f32" else 8
+        self.full_lanes = vector_bytes() // self.bytes
+        self.b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.C, self.A, self.B, self.panel = function.args[:4]
+        self.m, self.n, self.k, self.a_row, self.a_col, self.b_row, self.b_col = sizes
+        self.alpha, self.beta = alpha, beta
+        self.turned = not (isinstance(self.b_col, int) and self.b_col == 1)
 
-    def store(self, value: Any, address: Any) -> None:
-        self.builder.store(value, address, align=self.bytes)
+    # ---- integers, known or not
 
-    def repeat(self, number: Any) -> Any:
-        undefined = ir.Constant(self.kind, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, ir.Constant(_INT, 0))
-        return self.builder.shuffle_vector(first, undefined, self.firsts)
+    def code(self, x: Size) -> Any:
+        return ir.Constant(INT, x) if isinstance(x, int) else x
 
-    def add(self, x: Any, y: Any) -> Any:
-        return self.builder.fadd(x, y)
+    def mul(self, x: Size, y: Size) -> Size:
+        if isinstance(x, int) and isinstance(y, int):
+            return x * y
+        if isinstance(x, int) and x in (0, 1):
+            return y if x else 0
+        if isinstance(y, int) and y in (0, 1):
+            return x if y else 0
+        return self.b.mul(self.code(x), self.code(y), flags=["nsw"])
+
+    def add(self, x: Size, y: Size) -> Size:
+        if isinstance(x, int) and isinstance(y, int):
+            return x + y
+        return self.b.add(self.code(x), self.code(y), flags=["nsw"])
+
+    def sub(self, x: Size, y: Size) -> Size:
+        return x - y if isinstance(x, int) and isinstance(y, int) else self.b.sub(self.code(x), self.code(y))
+
+    def least(self, x: Size, y: Size) -> Size:
+        if isinstance(x, int) and isinstance(y, int):
+            return min(x, y)
+        x, y = self.code(x), self.code(y)
+        return self.b.select(self.b.icmp_signed("<", x, y), x, y)
+
+    # ---- vectors
+
+    def at(self, pointer: Any, offset: Size) -> Any:
+        if isinstance(offset, int) and offset == 0:
+            return pointer
+        return self.b.gep(pointer, [self.code(offset)], inbounds=True, source_etype=self.real)
+
+    def load(self, pointer: Any, lanes: int) -> Any:
+        return self.b.load(pointer, align=self.bytes, typ=ir.VectorType(self.real, lanes))
+
+    def repeat(self, number: Any, lanes: int) -> Any:
+        kind = ir.VectorType(self.real, lanes)
+        undefined = ir.Constant(kind, ir.Undefined)
+        first = self.b.insert_element(undefined, number, ir.Constant(_I32, 0))
+        return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
 
     def multiply_add(self, x: Any, y: Any, z: Any) -> Any:
-        return self.builder.call(self.function, [x, y, z])
+        name = f"llvm.fmuladd.v{x.type.count}f{8 * self.bytes}"
+        return self.b.call(self.unit.external(name, x.type, [x.type] * 3), [x, y, z])
 
+    # ---- loops
 
-def _loop(builder: Any, stop: Any, body: Callable[[Any], None]) -> None:
-    """A loop that LLVM may not unroll: its copies of a block do not fit the registers."""
-    size = stop.type
-    before = builder.block
-    head, done = builder.append_basic_block("loop"), builder.append_basic_block("done")
-    builder.cbranch(builder.icmp_signed(">", stop, size(0)), head, done)
-    builder.position_at_end(head)
-    i = builder.phi(size)
-    body(i)
-    following = builder.add(i, size(1), flags=["nuw", "nsw"])
-    branch = builder.cbranch(builder.icmp_signed("<", following, stop), head, done)
-    i.add_incoming(size(0), before)
-    i.add_incoming(following, builder.block)
-    disable = builder.module.add_metadata(["llvm.loop.unroll.disable"])
-    identity = ir.MDValue(builder.module, [disable], name=str(len(builder.module.metadata)))
-    identity.operands = (identity, disable)
-    branch.set_metadata("llvm.loop", identity)
-    builder.position_at_end(done)
-
-
-def _strip(
-    builder: Any, lanes: int, vectors: int, most: int, m: Any, n: Any, k: Any, c0: Any, a0: Any, a_row: Any,
-    a_col: Any, b: Any, b_row: Any, last: Any,
-) -> None:  # fmt: skip
-    """Some columns of C += A B: vectors at 0, lanes, … and at `last`, which may overlap the one before.
-
-    The m rows are cut into blocks of at most `most` rows that differ by one row at the most: first the
-    higher, then the lower ones. A row of a block is read whole before any of it is written.
-    """
-    size = n.type
-    vector = _Vectors(builder, c0.type.pointee, lanes)
-    offsets = [*(size(lanes * v) for v in range(vectors - 1)), last]
-
-    def block(rows: int, first: Any) -> None:
-        c, a = builder.gep(c0, [builder.mul(n, first)]), builder.gep(a0, [builder.mul(a_row, first)])
-        c_rows = [builder.gep(c, [builder.mul(n, size(i))]) for i in range(rows)]
-        a_rows = [builder.gep(a, [builder.mul(a_row, size(i))]) for i in range(rows)]
-        places = [[vector.address(row, offset) for offset in offsets] for row in c_rows]
-        sums = [[cgutils.alloca_once(builder, vector.kind) for _ in offsets] for _ in range(rows)]
-        for total in (total for row in sums for total in row):
-            builder.store(vector.zero, total)
-
-        def step(q: Any) -> None:
-            b_place = builder.gep(b, [builder.mul(q, b_row)])
-            ys = [vector.load(vector.address(b_place, offset)) for offset in offsets]
-            for i in range(rows):
-                x = vector.repeat(builder.load(builder.gep(a_rows[i], [builder.mul(q, a_col)])))
-                for total, y in zip(sums[i], ys, strict=True):
-                    builder.store(vector.multiply_add(x, y, builder.load(total)), total)
-
-        def two_steps(q: Any) -> None:
-            step(builder.mul(q, size(2)))
-            step(builder.add(builder.mul(q, size(2)), size(1)))
-
-        half = builder.lshr(k, size(1))
-        _loop(builder, half, two_steps)
-        with builder.if_then(builder.trunc(k, ir.IntType(1))):
-            step(builder.sub(k, size(1)))
-        for i in range(rows):
-            new = [
-                vector.add(vector.load(p), builder.load(s)) for p, s in zip(places[i], sums[i], strict=True)
-            ]
-            for value, place in zip(new, places[i], strict=True):
-                vector.store(value, place)
-
-    blocks = builder.sdiv(builder.add(m, size(most - 1)), size(most))
-    lower = builder.sdiv(m, blocks)
-    higher_blocks = builder.sub(m, builder.mul(lower, blocks))
-    higher = builder.add(lower, size(1))
-    with cgutils.for_range(builder, size(2)) as part:
-        is_first = builder.icmp_signed("==", part.index, size(0))
-        rows = builder.select(is_first, higher, lower)
-        count = builder.select(is_first, higher_blocks, builder.sub(blocks, higher_blocks))
-        start = builder.select(is_first, size(0), builder.mul(higher_blocks, higher))
-        done = builder.append_basic_block("strip.done")
-        switch = builder.switch(rows, done)
-        for r in range(1, most + 1):
-            case = builder.append_basic_block(f"strip.{r}")
-            switch.add_case(size(r), case)
-            builder.position_at_end(case)
-            with cgutils.for_range(builder, count) as at:
-                block(r, builder.add(start, builder.mul(at.index, size(r))))
-            builder.branch(done)
-        builder.position_at_end(done)
-
-
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _wide(typingctx: Any, vectors: Any, m: Any, n: Any, k: Any, c: Any, a: Any, a_row: Any, a_col: Any,
-          b: Any, b_row: Any, last: Any) -> Any:  # fmt: skip
-    """A strip of 2 or 3 (a literal) full vectors."""
-    s = _SIZE
-    signature = types.void(vectors, s, s, s, c, a, s, s, b, s, s)
-    count = vectors.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        most = _ROWS_OF_2 if count == 2 else _ROWS_OF_3
-        _strip(builder, _lanes_of(args[4].type.pointee), count, most, *args[1:])
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _narrow(typingctx: Any, m: Any, n: Any, k: Any, c: Any, a: Any, a_row: Any, a_col: Any, b: Any) -> Any:
-    """C += A B where a row is shorter than a vector: two shorter vectors, which overlap or coincide."""
-    s = _SIZE
-    signature = types.void(s, s, s, c, a, s, s, b)
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        n, size = args[1], args[1].type
-        lanes = _lanes_of(args[3].type.pointee) // 2
-        while lanes:
-            fits = builder.and_(
-                builder.icmp_signed(">=", n, size(lanes)), builder.icmp_signed("<", n, size(2 * lanes))
-            )
-            with builder.if_then(fits):
-                m, n, k, c, a, a_row, a_col, b = args
-                last = builder.sub(n, size(lanes))
-                _strip(builder, lanes, 2, _ROWS_OF_3, m, n, k, c, a, a_row, a_col, b, n, last)
-            lanes //= 2
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _pack(typingctx: Any, panel: Any, b: Any, n: Any, k: Any) -> Any:
-    """Copy k rows of two vectors, n entries apart in b, next to each other."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        panel, b, n, k = args
-        lanes = _lanes_of(b.type.pointee)
-        vector, size = _Vectors(builder, b.type.pointee, lanes), n.type
-        with cgutils.for_range(builder, k) as q:
-            source = builder.gep(b, [builder.mul(q.index, n)])
-            target = builder.gep(panel, [builder.mul(q.index, size(2 * lanes))])
-            for offset in (size(0), size(lanes)):
-                vector.store(vector.load(vector.address(source, offset)), vector.address(target, offset))
-        return context.get_dummy_value()
-
-    return types.void(panel, b, _SIZE, _SIZE), codegen
-
-
-# ---- the product
-
-
-@njit(boundscheck=False, error_model="numpy")
-def _columns(c, a, b, m, n, k, a_row, a_col, panel):  # type: ignore[no-untyped-def]
-    """C += A B in strips of columns, for a k of at most `_DEPTH`."""
-    lanes = _lanes(c)
-    wide = 2 * lanes
-    packed = m >= _PACKED_ROWS and k * n * (_BYTES // lanes) >= _PACKED_BYTES
-    j = 0
-    while j < n:
-        rest = n - j
-        if wide < rest <= wide + lanes:
-            _wide(3, m, n, k, _at(c, j), a, a_row, a_col, _at(b, j), n, rest - lanes)
+    def loop(self, stop: Size, body: Callable[[Any], None], step: int = 1, start: Size = 0) -> None:
+        """A loop over the multiples of a step."""
+        if isinstance(stop, int) and isinstance(start, int) and stop <= start:
             return
-        if packed and rest > wide:
-            _pack(panel, _at(b, j), n, k)
-            _wide(2, m, n, k, _at(c, j), a, a_row, a_col, panel, wide, lanes)
+        if isinstance(stop, int) and isinstance(start, int) and stop <= start + step:
+            body(ir.Constant(INT, start))
+            return
+        b = self.b
+        before = b.block
+        inside, done = b.append_basic_block("loop"), b.append_basic_block("done")
+        b.cbranch(b.icmp_signed("<", self.code(start), self.code(stop)), inside, done)
+        b.position_at_end(inside)
+        i = b.phi(INT)
+        body(i)
+        following = b.add(i, ir.Constant(INT, step), flags=["nuw", "nsw"])
+        branch = b.cbranch(b.icmp_signed("<", following, self.code(stop)), inside, done)
+        i.add_incoming(self.code(start), before)
+        i.add_incoming(following, b.block)
+        self.keep(branch)
+        b.position_at_end(done)
+
+    # ---- the product
+
+    def write(self) -> None:
+        """The whole function: k in turns."""
+        depth, even = turns(self.k) if isinstance(self.k, int) else (DEPTH, False)
+        if isinstance(self.k, int) and self.k <= depth:
+            self.turn(self.A, self.B, self.k, self.beta)
         else:
-            _wide(2, m, n, k, _at(c, j), a, a_row, a_col, _at(b, j), n, min(rest, wide) - lanes)
-        j += wide
 
+            def one(k0: Any) -> None:
+                A, B = self.at(self.A, self.mul(k0, self.a_col)), self.at(self.B, self.mul(k0, self.b_row))
+                left = depth if even else self.least(self.sub(self.k, k0), depth)
+                beta = self.b.select(
+                    self.b.icmp_signed("==", k0, ir.Constant(INT, 0)),
+                    self.beta if not isinstance(self.beta, float) else ir.Constant(self.real, self.beta),
+                    ir.Constant(self.real, 1.0),
+                )
+                self.turn(A, B, left, 1.0 if self.beta == 1.0 else beta)
 
-@njit(boundscheck=False, error_model="numpy")
-def _product(c, a, b, m, n, k, a_row, a_col):  # type: ignore[no-untyped-def]
-    if m <= 0:
-        return
-    panel = _new_panel(c)
-    for k0 in range(0, k, _DEPTH):
-        a_part, b_part, depth = _at(a, k0 * a_col), _at(b, k0 * n), min(_DEPTH, k - k0)
-        if n < _lanes(c):
-            _narrow(m, n, depth, c, a_part, a_row, a_col, b_part)
+            self.loop(self.k, one, depth)
+        self.b.ret_void()
+
+    def turn(self, A: Any, B: Any, depth: Size, beta: Any) -> None:
+        """One stretch of k."""
+        if not isinstance(self.n, int):
+            self._columns_by_count(A, B, depth, beta)
+            return
+        full, last = strips(self.n, self.full_lanes)
+        known = depth if isinstance(depth, int) else DEPTH
+        rows = self.m if isinstance(self.m, int) else _PACKED_ROWS
+        if known * self.n <= _SMALL:
+            self._small(A, B, depth, beta, full, last)
+        elif rows >= _TALL:
+            self._tall(A, B, depth, beta, full, last)
         else:
-            _columns(c, a_part, b_part, m, n, depth, a_row, a_col, panel)
+            self._wide(A, B, depth, beta, full, last, rows)
+
+    def _wide(
+        self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, rows: int
+    ) -> None:
+        """Few rows: strip after strip of columns, over all rows."""
+        known = depth if isinstance(depth, int) else DEPTH
+        packed = self.turned or (rows >= _PACKED_ROWS and known * self.n * self.bytes >= 1 << 16)
+
+        def one(strip: _Strip, j: Size) -> None:
+            source, b_row, inner = self.at(B, self.mul(j, self.b_col)), self.b_row, strip
+            if packed:
+                self.pack(self.panel, source, depth, strip)
+                source, b_row, inner = self.panel, strip.width, strip.side_by_side()
+            C = self.at(self.C, j)
+            self.blocks(self.m, len(strip.offsets), lambda r, i: self.block(
+                r, strip, inner, self.at(C, self.mul(i, self.n)), self.at(A, self.mul(i, self.a_row)),
+                source, b_row, depth, beta,
+            ))  # fmt: skip
+
+        self.over_strips(one, full, last)
+
+    def over_strips(
+        self, body: Callable[[_Strip, Size], None], full: Size, last: _Strip | None, after: Size | None = None
+    ) -> None:
+        """Every strip with the column at which it begins; the last one begins `after` the full ones."""
+        lanes = self.full_lanes
+        end = self.mul(full, 2 * lanes)
+        self.loop(end, lambda j: body(_Strip(lanes, (0, lanes)), j), 2 * lanes)
+        if last is not None:
+            body(last, end if after is None else after)
+
+    def _small(self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None) -> None:
+        """B stays in the first cache: block after block of rows, over all columns."""
+        if self.turned:
+            self._pack_strips(B, depth, full, last)
+        vectors = max([2] * (full > 0) + ([len(last.offsets)] if last is not None else []))
+
+        def row_of_blocks(r: int, i: Any) -> None:
+            C, A_ = self.at(self.C, self.mul(i, self.n)), self.at(A, self.mul(i, self.a_row))
+
+            def one(strip: _Strip, j: Size) -> None:
+                source, b_row, inner = self.at(B, j), self.b_row, strip
+                if self.turned:
+                    source, b_row = self.at(self.panel, self.mul(j, depth)), strip.width
+                    inner = strip.side_by_side()
+                self.block(r, strip, inner, self.at(C, j), A_, source, b_row, depth, beta)
+
+            self.over_strips(one, full, last)
+
+        self.blocks(self.m, vectors, row_of_blocks)
+
+    def _tall(self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None) -> None:
+        """Many rows: columns in groups whose B fits the panel; in each, some rows at a time."""
+        lanes = self.full_lanes
+        known = depth if isinstance(depth, int) else DEPTH
+        group = max(1, PANEL // known // (2 * lanes))
+
+        def columns(B: Any, C: Any, count: Size, last: _Strip | None) -> None:
+            self._pack_strips(B, depth, count, last)
+
+            def some(i0: Any) -> None:
+                rows = self.least(self.sub(self.m, i0), _SOME_ROWS)
+                C_, A_ = self.at(C, self.mul(i0, self.n)), self.at(A, self.mul(i0, self.a_row))
+
+                def one(strip: _Strip, j: Size) -> None:
+                    source = self.at(self.panel, self.mul(j, depth))
+                    self.blocks(rows, len(strip.offsets), lambda r, i: self.block(
+                        r, strip, strip.side_by_side(), self.at(C_, self.add(self.mul(i, self.n), j)),
+                        self.at(A_, self.mul(i, self.a_row)), source, strip.width, depth, beta,
+                    ))  # fmt: skip
+
+                self.over_strips(one, count, last)
+
+            self.loop(self.m, some, _SOME_ROWS)
+
+        def some_columns(g: Any) -> None:
+            j = self.mul(g, 2 * lanes)
+            columns(
+                self.at(B, self.mul(j, self.b_col)), self.at(self.C, j),
+                self.least(self.sub(full, g), group), None,
+            )  # fmt: skip
+
+        if full <= group:
+            columns(B, self.C, full, last)
+            return
+        self.loop(full, some_columns, group)
+        if last is not None:
+            end = full * 2 * lanes
+            columns(self.at(B, self.mul(end, self.b_col)), self.at(self.C, end), 0, last)
+
+    def _pack_strips(self, B: Any, depth: Size, full: Size, last: _Strip | None) -> None:
+        """Strips of B in the panel, each k rows of its vectors; that of column j begins at j times depth."""
+
+        def one(strip: _Strip, j: Size) -> None:
+            self.pack(
+                self.at(self.panel, self.mul(j, depth)), self.at(B, self.mul(j, self.b_col)), depth, strip
+            )
+
+        self.over_strips(one, full, last)
+
+    def blocks(self, m: Size, vectors: int, body: Callable[[int, Any], None]) -> None:
+        """Cut m rows into blocks that differ by one row at the most, the higher ones first."""
+        most, b = most_rows(vectors), self.b
+        if isinstance(m, int):
+            if m <= 0:
+                return
+            count = -(-m // most)
+            lower, more = divmod(m, count)
+            self.loop(more * (lower + 1), lambda i: body(lower + 1, i), lower + 1)
+            self.loop(m, lambda i: body(lower, i), lower, more * (lower + 1))
+            return
+        # As many of the highest as there are; what is left in blocks of half the height, and half of that.
+        whole = b.mul(b.sdiv(m, ir.Constant(INT, most)), ir.Constant(INT, most))
+        self.loop(whole, lambda i: body(most, i), most)
+        r = 1 << ((most - 1).bit_length() - 1)
+        while r:
+            left = b.icmp_signed(">=", b.sub(m, whole), ir.Constant(INT, r))
+            before = b.block
+            inside, done = b.append_basic_block("rows"), b.append_basic_block("rows.done")
+            b.cbranch(left, inside, done)
+            b.position_at_end(inside)
+            body(r, whole)
+            further = b.add(whole, ir.Constant(INT, r))
+            after = b.block
+            b.branch(done)
+            b.position_at_end(done)
+            joined = b.phi(INT)
+            joined.add_incoming(whole, before)
+            joined.add_incoming(further, after)
+            whole, r = joined, r // 2
+
+    def block(
+        self, rows: int, strip: _Strip, inner: _Strip, C: Any, A: Any, B: Any, b_row: Size, depth: Size,
+        beta: Any,
+    ) -> None:  # fmt: skip
+        """Some rows and vectors of C: their sums over this stretch of k, and then into C."""
+        b, lanes, vectors = self.b, strip.lanes, len(strip.offsets)
+        kind = ir.VectorType(self.real, lanes)
+        zero = ir.Constant(kind, [0.0] * lanes)
+        before = b.block
+        inside, done = b.append_basic_block("sums"), b.append_basic_block("summed")
+        unroll = 2 if isinstance(depth, int) and depth % 2 == 0 else 1
+        b.cbranch(b.icmp_signed(">", self.code(depth), ir.Constant(INT, 0)), inside, done)
+        b.position_at_end(inside)
+        q = b.phi(INT)
+        sums = [[b.phi(kind) for _ in range(vectors)] for _ in range(rows)]
+        running = [list(row) for row in sums]
+        a_rows = [self.at(A, self.mul(i, self.a_row)) for i in range(rows)]
+        for u in range(unroll):
+            at = self.add(q, u) if u else q
+            line = self.at(B, self.mul(at, b_row))
+            columns = [self.load(self.at(line, o), lanes) for o in inner.offsets]
+            for i in range(rows):
+                number = b.load(self.at(a_rows[i], self.mul(at, self.a_col)), typ=self.real, align=self.bytes)
+                repeated = self.repeat(number, lanes)
+                running[i] = [
+                    self.multiply_add(repeated, c, s) for c, s in zip(columns, running[i], strict=True)
+                ]
+        following = b.add(q, ir.Constant(INT, unroll), flags=["nuw", "nsw"])
+        branch = b.cbranch(b.icmp_signed("<", following, self.code(depth)), inside, done)
+        self.keep(branch)
+        q.add_incoming(ir.Constant(INT, 0), before)
+        q.add_incoming(following, b.block)
+        last_block = b.block
+        b.position_at_end(done)
+        ended = []
+        for row, new in zip(sums, running, strict=True):
+            parts = []
+            for phi, value in zip(row, new, strict=True):
+                phi.add_incoming(zero, before)
+                phi.add_incoming(value, last_block)
+                end = b.phi(kind)
+                end.add_incoming(zero, before)
+                end.add_incoming(value, last_block)
+                parts.append(end)
+            ended.append(parts)
+        for i, parts in enumerate(ended):
+            line = self.at(C, self.mul(i, self.n))
+            places = [self.at(line, o) for o in strip.offsets]
+            new = [self.into(p, s, lanes, beta) for p, s in zip(places, parts, strict=True)]
+            for value, place in zip(new, places, strict=True):
+                b.store(value, place, align=self.bytes)
+
+    def into(self, place: Any, s: Any, lanes: int, beta: Any) -> Any:
+        """The new entries of C: fma(alpha, s, beta C). What C holds does not count where beta is 0."""
+        alpha = (
+            None if isinstance(self.alpha, float) and self.alpha == 1.0 else self.repeat(self.alpha, lanes)
+        )
+        if isinstance(beta, float) and beta == 0.0:
+            return s if alpha is None else self.b.fmul(alpha, s)
+        old = self.load(place, lanes)
+        if not isinstance(beta, float):
+            zero = ir.Constant(old.type, [0.0] * lanes)
+            none = self.b.fcmp_ordered("==", beta, ir.Constant(self.real, 0.0))
+            old = self.b.select(none, zero, self.b.fmul(self.repeat(beta, lanes), old))
+        return self.b.fadd(old, s) if alpha is None else self.multiply_add(alpha, s, old)
+
+    def keep(self, branch: Any) -> None:
+        """Forbid LLVM to unroll a loop: the copies of a block would not fit the registers."""
+        module = self.unit.module
+        disable = module.add_metadata(["llvm.loop.unroll.disable"])
+        identity = ir.MDValue(module, [disable], name=str(len(module.metadata)))
+        identity.operands = (identity, disable)
+        branch.set_metadata("llvm.loop", identity)
+
+    # ---- copying B together
+
+    def pack(self, panel: Any, B: Any, depth: Size, strip: _Strip) -> None:
+        """Copy k rows of a strip next to each other."""
+        b, lanes, width = self.b, strip.lanes, strip.width
+        if not self.turned:
+
+            def copy(q: Any) -> None:
+                source, target = self.at(B, self.mul(q, self.b_row)), self.at(panel, self.mul(q, width))
+                for v, o in enumerate(strip.offsets):
+                    b.store(
+                        self.load(self.at(source, o), lanes), self.at(target, v * lanes), align=self.bytes
+                    )
+
+            self.loop(depth, copy)
+            return
+        # Column j of B lies in a row: squares of lanes by lanes are turned in registers.
+        squares = (
+            depth // lanes * lanes if isinstance(depth, int) else b.and_(depth, ir.Constant(INT, -lanes))
+        )
+        assert isinstance(self.b_row, int)
+        assert self.b_row == 1
+
+        def square(q: Any) -> None:
+            for v, o in enumerate(strip.offsets):
+                lines = [
+                    self.load(self.at(B, self.add(self.mul(self.add(o, u), self.b_col), q)), lanes)
+                    for u in range(lanes)
+                ]
+                for u, line in enumerate(self.transposed(lines)):
+                    target = self.at(panel, self.add(self.mul(self.add(q, u), width), v * lanes))
+                    b.store(line, target, align=self.bytes)
+
+        def single(q: Any) -> None:
+            for v, o in enumerate(strip.offsets):
+                for u in range(lanes):
+                    source = self.at(B, self.add(self.mul(self.add(o, u), self.b_col), q))
+                    target = self.at(panel, self.add(self.mul(q, width), v * lanes + u))
+                    b.store(b.load(source, typ=self.real, align=self.bytes), target, align=self.bytes)
+
+        self.loop(squares, square, lanes)
+        self.loop(depth, single, 1, squares)
+
+    def transposed(self, lines: list[Any]) -> list[Any]:
+        """A square of vectors, turned: in log2 lanes rounds, each exchanges halves between pairs of lines."""
+        lanes = len(lines)
+        half = lanes // 2
+        while half:
+            new = list(lines)
+            for i in range(lanes):
+                if i & half:
+                    continue
+                x, y = lines[i], lines[i + half]
+                low = [k if not k & half else lanes + k - half for k in range(lanes)]
+                high = [k + half if not k & half else lanes + k for k in range(lanes)]
+                kind = ir.VectorType(_I32, lanes)
+                new[i] = self.b.shuffle_vector(x, y, ir.Constant(kind, low))
+                new[i + half] = self.b.shuffle_vector(x, y, ir.Constant(kind, high))
+            lines = new
+            half //= 2
+        return lines
+
+    # ---- columns whose number is not known
+
+    def _columns_by_count(self, A: Any, B: Any, depth: Size, beta: Any) -> None:
+        """Full vectors one at a time, and single columns for what is left."""
+        lanes, b = self.full_lanes, self.b
+        whole = b.and_(self.code(self.n), ir.Constant(INT, -lanes))
+
+        def one(strip: _Strip, j: Any) -> None:
+            self.pack(self.panel, self.at(B, self.mul(j, self.b_col)), depth, strip)
+            C = self.at(self.C, j)
+            self.blocks(self.m, 1, lambda r, i: self.block(
+                r, strip, strip, self.at(C, self.mul(i, self.n)), self.at(A, self.mul(i, self.a_row)),
+                self.panel, strip.lanes, depth, beta,
+            ))  # fmt: skip
+
+        self.loop(whole, lambda j: one(_Strip(lanes, (0,)), j), lanes)
+        self.loop(self.n, lambda j: one(_Strip(1, (0,)), j), 1, whole)
 
 
-def _product_f32(c, a, b, m, n, k, a_row, a_col):  # type: ignore[no-untyped-def]
-    _product(c, a, b, m, n, k, a_row, a_col)
+def _known(value: Number) -> Any:
+    """The number where it is fixed, else None."""
+    if value.kind == "literal":
+        return value.code
+    return value.code.constant if isinstance(value.code, ir.Constant) else None
 
 
-def _product_f64(c, a, b, m, n, k, a_row, a_col):  # type: ignore[no-untyped-def]
-    _product(c, a, b, m, n, k, a_row, a_col)
+def mm(body: Body, arguments: Sequence[ast.expr]) -> None:
+    """``mm(C, A, B, panel, m, n, k, a_row, a_col, b_row, b_col, alpha, beta)``.
+
+    ``C[m, n] ← beta C + alpha A[m, k] B[k, n]``: A[i, k] is entry i·a_row + k·a_col, B[k, j] is entry
+    k·b_row + j·b_col, where one of b_row and b_col is 1, and C is row-major. The entries of C are not read
+    where beta is 0. `panel` is scratch memory of `PANEL` entries.
+    """
+    unit = body.unit
+    places = [body.place(a).code for a in arguments[:4]]
+    sizes = [body.number(a) for a in arguments[4:11]]
+    factors = [body.number(a) for a in arguments[11:]]
+    known = [_known(x) for x in sizes]
+    fixed = [v if v in (0.0, 1.0) else None for v in map(_known, factors)]
+    name = "mm_" + "_".join("x" if v is None else f"{v:g}".replace("-", "m") for v in (*known, *fixed))
+    real = llvm_type(unit.real)
+
+    def write(function: Any) -> None:
+        for argument in function.args[:4]:
+            argument.add_attribute("noalias")
+        given = function.args[4:]
+        resolved = [g if v is None else v for g, v in zip(given[:7], known, strict=True)]
+        alpha, beta = (g if v is None else float(v) for g, v in zip(given[7:], fixed, strict=True))
+        _Product(unit, function, resolved, alpha, beta).write()
+
+    function = unit.internal(name, VOID, [POINTER] * 4 + [INT] * 7 + [real] * 2, write)
+    codes = [body.convert(x, "int64") for x in sizes] + [body.convert(x, unit.real) for x in factors]
+    body.builder.call(function, [*places, *codes])
 
 
-def _register(function: Any, real: Any) -> tuple[Any, Any]:
-    """Compile a product, or load it, and give LLVM its address; what kernels call, and what must be kept."""
-    pointer, symbol = types.CPointer(real), f"backpass{function.__name__}"
-    signature = types.void(pointer, pointer, pointer, *[_SIZE] * 5)
-    try:
-        native = cfunc(signature, cache=True, **_OPTIONS)(function)
-    except RuntimeError:  # there is no folder for the cache that can be written
-        native = cfunc(signature, **_OPTIONS)(function)
-    llvmlite.binding.add_symbol(symbol, native.address)
+def gemm(body: Body, arguments: Sequence[ast.expr]) -> None:
+    """``gemm(C, A, B, m, n, k, a_turned, a_width, b_turned, b_width, alpha, beta)``: the same by BLAS.
 
-    def mm(typingctx: Any, C: Any, A: Any, B: Any, m: Any, n: Any, k: Any, a_row: Any, a_col: Any) -> Any:
-        """C[m, n] += A[m, k] B[k, n]; A[i, k] is entry i·a_row + k·a_col, and B and C are row-major."""
-        for array in (C, A, B):
-            if not isinstance(array, types.Array) or array.dtype != real or array.layout != "C":
-                return None
+    Matrices are row-major; a turned one is stored as its transpose, and a width is the length of a stored
+    row. BLAS thinks in columns, so it is told the transposes of everything, in the other order.
+    """
+    unit, b = body.unit, body.builder
+    C, A, B = (body.place(a).code for a in arguments[:3])
+    m, n, k = (body.convert(body.number(a), "int64") for a in arguments[3:6])
+    a_turned, b_turned = (bool(_known(body.number(arguments[i]))) for i in (6, 8))
+    a_width, b_width = (body.convert(body.number(arguments[i]), "int64") for i in (7, 9))
+    factors = [body.convert(body.number(a), unit.real) for a in arguments[10:]]
+    char, real = ir.IntType(8), llvm_type(unit.real)
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(3)]
-            kinds = [value.type for value in (*data, *args[3:])]
-            kind = ir.FunctionType(ir.VoidType(), kinds)
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), [*data, *args[3:]])
-            return context.get_dummy_value()
+    def by_reference(value: Any, type_: Any) -> Any:
+        slot = body.slot(type_)
+        b.store(value, slot)
+        return slot
 
-        return types.void(C, A, B, *[_SIZE] * 5), codegen
+    def size(value: Any) -> Any:
+        return by_reference(b.trunc(value, _I32), _I32)
 
-    return intrinsic(mm), native
-
-
-mm_f32, _kept_f32 = _register(_product_f32, types.float32)
-mm_f64, _kept_f64 = _register(_product_f64, types.float64)
+    flags = [by_reference(ir.Constant(char, ord("NT"[t])), char) for t in (b_turned, a_turned)]
+    alpha, beta = (by_reference(f, real) for f in factors)
+    sizes = [size(x) for x in (n, m, k, b_width, a_width, n)]
+    given = [*flags, *sizes[:3], alpha, B, sizes[3], A, sizes[4], beta, C, sizes[5]]
+    symbol = {"f32": "backpass_sgemm", "f64": "backpass_dgemm"}[unit.real]
+    b.call(unit.external(symbol, VOID, [POINTER] * 13), given)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backpass.errors import NotLowered
+from backpass.exec.compiled.groups import loops
 from backpass.exec.compiled.source import flat, variable
 from backpass.ir import ArrayType, Node
 from backpass.ir.types import size_of
@@ -41,10 +42,7 @@ class _Axes:
 
 def _inside(low: Lowering, shape: list[Any], index: list[str], body: list[str]) -> list[str]:
     """Loops as lines, to be put inside other loops."""
-    out, low.out = low.out, []
-    low.loops(shape, index, body)
-    lines, low.out = low.out, out
-    return lines
+    return loops(shape, index, body, low.group)
 
 
 def total(low: Lowering, node: Node) -> None:
@@ -58,6 +56,8 @@ def total(low: Lowering, node: Node) -> None:
     if x.dtype == "bool" or (mean and x.dtype == "i64"):
         raise NotLowered(f"{node.op.name} of {x.dtype}")
     axes, name = _Axes(low, node), low.names[node]
+    if axes.kept and (axes.kept[0] == 0 or len(axes.kept) == 1):
+        low.split(x.shape[axes.kept[0]], axes.index[axes.kept[0]])
     lines, entry = low.entry(x, axes.index)
     zero = low.literal(0.0, x.dtype)
     target = low.new_target(node)
@@ -65,15 +65,16 @@ def total(low: Lowering, node: Node) -> None:
     rank, last = len(x.shape), x.shape[-1] if x.shape else 1
     wide = isinstance(last, str) or last >= _FEW
     if rank > 1 and not axes.kept and wide:
-        columns = f"{name}c"
-        low.result.buffers[columns] = ArrayType((last,), x.dtype)
-        low.out += [f"for i in range({variable(last)}):", f"    {columns}[i] = {zero}"]
+        columns = low.scratch(f"{name}c", ArrayType((last,), x.dtype))
+        low.out.extend([f"for i in range({variable(last)}):", f"    {columns}[i] = {zero}"])
         low.loops(x.shape, axes.index, [*lines, f"{columns}[{axes.index[-1]}] += {entry}"])
-        low.out += [
-            f"{target} = {zero}",
-            f"for i in range({variable(last)}):",
-            f"    {target} += {columns}[i]",
-        ]
+        low.out.extend(
+            [
+                f"{target} = {zero}",
+                f"for i in range({variable(last)}):",
+                f"    {target} += {columns}[i]",
+            ]
+        )
     elif not axes.kept or axes.gone == tuple(range(len(axes.kept), rank)):
         part = f"{name}p"
         body = [
@@ -83,12 +84,11 @@ def total(low: Lowering, node: Node) -> None:
         ]
         low.loops(*axes.outer, body)
     else:
-        low.fill(node, target, zero)
+        low.loops(*axes.outer, [f"{here} = {zero}"])
         low.loops(x.shape, axes.index, [*lines, f"{here} += {entry}"])
     if mean:
         if node.shape:
-            entries = variable(size_of(node.shape))
-            low.out += [f"for i in range({entries}):", f"    {target}[i] = {target}[i] / real({axes.count})"]
+            low.loops(*axes.outer, [f"{here} = {here} / real({axes.count})"])
         else:
             low.out.append(f"{target} = {target} / real({axes.count})")
 

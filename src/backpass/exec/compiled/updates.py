@@ -70,7 +70,7 @@ def _factor(low: Lowering, term: Term) -> str:
     codes = []
     for factor in term.factors:
         lines, code = low.entry(factor, ())
-        low.out += lines
+        low.out.extend(lines)
         codes.append(code)
     together = "*".join(codes) or low.constant(1.0)
     return f"-({together})" if term.negative else together
@@ -88,34 +88,47 @@ def replace_carried(low: Lowering, products: Mapping[Node, ProductUpdate]) -> No
         old = low.replaces[node]
         target = low.names[old]
         aside = any(old in r for r in reads[i + 1 :]) or _disturbs(low, node, old)
-        if aside:
-            target = f"aside{i}"
-            copies.append((node, target))
+        with low.grouped(node) as group:
+            if aside:
+                target = f"aside{i}"
+                copies.append((node, target))
+                if node.shape:
+                    low.result.buffers[target] = node.array_type
             if node.shape:
-                low.result.buffers[target] = node.array_type
-        if node in products and not aside and node not in place:
-            beta, alpha, matrix = (products[node].beta, products[node].alpha, products[node].product)
-            codes = _factor(low, alpha), _factor(low, beta)
-            product(low, target, matrix, *codes)
-        elif node in place:
-            _copy(low, node, target, place[node])
-        elif isinstance(node.op, (Elementwise, Broadcast, Transpose)) or node.op.name == "slice":
-            low.elementwise(node, target)
-        else:
-            low.statement(node)
-            _copy(low, node, target, place[node])
+                group.writes.add(target)
+            _replace(low, node, target, None if aside else products.get(node))
         place[node] = target
     for node, buffer in copies:
-        _copy(low, node, low.names[low.replaces[node]], buffer)
+        with low.grouped(node) as group:
+            target = low.names[low.replaces[node]]
+            if node.shape:
+                group.writes.add(target)
+            _copy(low, node, target, buffer)
     for node in order:
         place[node] = low.names[low.replaces[node]]
+
+
+def _replace(low: Lowering, node: Node, target: str, update: ProductUpdate | None) -> None:
+    """Write a carried value to where it belongs."""
+    place = low.result.place
+    if update is not None and node not in place:
+        codes = _factor(low, update.alpha), _factor(low, update.beta)
+        product(low, target, update.product, *codes)
+    elif node in place:
+        _copy(low, node, target, place[node])
+    elif isinstance(node.op, (Elementwise, Broadcast, Transpose)) or node.op.name == "slice":
+        low.elementwise(node, target)
+    else:
+        low.statement(node)
+        _copy(low, node, target, place[node])
 
 
 def _copy(low: Lowering, node: Node, target: str, source: str) -> None:
     if not node.shape:
         low.out.append(f"{target} = {source}")
-    else:
-        low.out += [f"for i in range({variable(size_of(node.shape))}):", f"    {target}[i] = {source}[i]"]
+        return
+    low.read(source)
+    low.out.extend([f"for i in range({variable(size_of(node.shape))}):", f"    {target}[i] = {source}[i]"])
 
 
 def _reads(low: Lowering, root: Node) -> set[Node]:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/peers.py`: what a training step costs here, and what it costs elsewhere."""
