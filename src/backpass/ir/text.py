@@ -12,7 +12,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from backpass.errors import GraphError, RuleError
 from backpass.ir.graph import Graph
@@ -44,6 +44,19 @@ _NOT_LEFT = (Precedence.COMPARE, Precedence.POWER)  #: a > b > c and a ** b ** c
 _PREFIX_OR_POSTFIX = (Precedence.UNARY, Precedence.POSTFIX, Precedence.ATOM)
 _SLOT = re.compile(r"\{(\d+)\}")
 _SCALARS = {"f32": "float32", "f64": "float64", "i64": "int64", "bool": "bool_"}
+
+
+class Line(NamedTuple):
+    """A line of a program."""
+
+    name: str  #: what the value is called there
+    right: str
+    note: str
+    section: Section
+    node: Node
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.right}"
 
 
 def text(
@@ -85,6 +98,21 @@ def text(
     if style not in ("python", "ascii", "latex"):
         raise GraphError(f"there is no style {style!r}; use python, ascii, latex or json")
     return _Printer(graph, style, values or {}).program(prelude, section)
+
+
+def lines(graph: Graph, style: Style = "python", *, values: Mapping[str, float] | None = None) -> list[Line]:
+    """The lines of a program, one for each value that has a name in print, or a second name.
+
+    Examples
+    --------
+    >>> from backpass.ops import Sigmoid, data, parameter
+    >>> x, w = data("x", "f32[B,3]"), parameter("W1", "f32[3,2]")
+    >>> print(*lines(Graph({"a1": Sigmoid()(x @ w)})))
+    a1 = sigmoid(x @ W1)
+    """
+    printer = _Printer(graph, style, values or {})
+    printer.body_definitions()
+    return printer.lines(None)
 
 
 def sections(graph: Graph) -> dict[Node, Section]:
@@ -309,7 +337,7 @@ class _Printer:
         written = self.expression(node)[0]
         return written if self.style == "latex" else f"{_SCALARS[node.dtype]}({written})"
 
-    def lines(self, section: Section | None) -> list[tuple[str, str, str, Section]]:
+    def lines(self, section: Section | None) -> list[Line]:
         where = sections(self.graph)
         aliases: dict[Node, list[str]] = {}  # an output that is an input, or has a second name
         for name, node in self.graph.outputs.items():
@@ -320,8 +348,8 @@ class _Printer:
             if section not in (None, where[node]):
                 continue
             if node in self.names and not node.op.feeds:
-                found.append((*self.line(node), where[node]))
-            found += [(*self.line(node, alias), where[node]) for alias in aliases.get(node, ())]
+                found.append(Line(*self.line(node), where[node], node))
+            found += [Line(*self.line(node, alias), where[node], node) for alias in aliases.get(node, ())]
         return found
 
     def program(self, prelude: bool, section: Section | None, inner: bool = False) -> str:
@@ -330,15 +358,15 @@ class _Printer:
         printed = self.body_definitions()
         lines = self.lines(section)
         printed += [self.size_line(dim) for dim in self.dims]
-        left = max((len(a) for a, *_ in lines), default=0)
-        right = max((len(b) for _, b, *_ in lines if len(b) <= 60), default=0)
-        several = len({part for *_, part in lines}) > 1 and not inner
+        left = max((len(line.name) for line in lines), default=0)
+        right = max((len(line.right) for line in lines if len(line.right) <= 60), default=0)
+        several = len({line.section for line in lines}) > 1 and not inner
         current = None
-        for a, b, note, part in lines:
-            if several and part != current:
-                printed.append(f"# {part}")
-                current = part
-            printed.append(f"{a:<{left}} = {b:<{right}}  # {note}")
+        for line in lines:
+            if several and line.section != current:
+                printed.append(f"# {line.section}")
+                current = line.section
+            printed.append(f"{line.name:<{left}} = {line.right:<{right}}  # {line.note}")
         head = self.prelude("\n".join(printed))
         self.check_names("\n".join([*head, *printed]))
         return "\n".join([*head, *printed] if prelude else printed)
@@ -373,7 +401,7 @@ class _Printer:
         return printed
 
     def latex(self, section: Section | None) -> str:
-        rows = [rf"{a} &= {b} \\" for a, b, *_ in self.lines(section)]
+        rows = [rf"{line.name} &= {line.right} \\" for line in self.lines(section)]
         return "\n".join([r"\begin{aligned}", *rows, r"\end{aligned}"])
 
     # ---- prelude

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Thread
 
 import numpy as np
@@ -13,7 +14,7 @@ from backpass.exec.compiled import blas
 from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
 from backpass.exec.compiled.compiler import Argument
 from backpass.exec.compiled.groups import Group, barrier, joined, shared, span
-from backpass.exec.compiled.kernels import arena, build, flat_view
+from backpass.exec.compiled.kernels import Kernel, arena, build, flat_view
 from backpass.exec.compiled.lower import lower, one_real_type
 from backpass.exec.compiled.source import KINDS
 from backpass.exec.compiled.updates import carried_only
@@ -35,7 +36,9 @@ class Compiled:
     def compile_loop(
         self, step: Graph, data: Mapping[str, Array], batch: int, watch: str = "C"
     ) -> CompiledLoop:
-        return CompiledLoop(step, data, batch, watch)
+        loop = CompiledLoop(step, data, batch, watch)
+        loop.compile()
+        return loop
 
 
 class CompiledFunction:
@@ -101,10 +104,14 @@ class CompiledFunction:
 class CompiledLoop:
     """A step Graph as a native loop: gather the rows, run the step, check the cost, replace the carry.
 
+    It is lowered at once; native code is made by `compile`, or at the first `run`.
+
     Attributes
     ----------
     source : str
         The source of the kernel.
+    arguments : list of Argument
+        What the kernel is given.
     threads : int
         Into how many threads a step is split, a function of the sizes alone.
 
@@ -136,15 +143,22 @@ class CompiledLoop:
         self.memory = arena(held | self.batches | buffers)
         self.held = {name: self.memory[f"held {name}"] for name in self.kept}
         self.threads = threads_for(step, dims) if self.lowered.split else 1
-        arguments = self._arguments()
+        self.arguments = self._arguments()
         self.source = self._source()
-        self._blas = blas.chosen()
-        usual = {f"n_{self.dim}": batch} if is_tiny(step, dims) else None
-        self._kernel = build(
-            self.source, self.lowered.dtype, arguments, self.lowered.constants, usual, used=self._blas
-        )
+        self.blas = blas.chosen()
+        self._usual = {f"n_{self.dim}": batch} if is_tiny(step, dims) else None
+        self._kernel: Kernel | None = None
         self._loaded: set[str] = set()
         self._last_rows = 0
+
+    def compile(self) -> Kernel:
+        """Make the native code, or load what was made earlier."""
+        if self._kernel is None:
+            lowered = self.lowered
+            self._kernel = build(
+                self.source, lowered.dtype, self.arguments, lowered.constants, self._usual, used=self.blas
+            )
+        return self._kernel
 
     @property
     def threads(self) -> int:
@@ -198,7 +212,7 @@ class CompiledLoop:
 
     def _gathering(self) -> Group:
         """The rows of a batch, copied together."""
-        group = Group(split=self.dim if self.lowered.split else None, index="i")
+        group = Group(split=self.dim if self.lowered.split else None, index="i", note="the rows of the batch")
         group.writes |= self.batches.keys()
         group.lines += [f"for i in range({span(self.dim, 'i', group)}):", "    row = order[first + i]"]
         for node in self.data_inputs.values():
@@ -223,9 +237,9 @@ class CompiledLoop:
             guard[:1] = ["if thread == 0:", f"    {guard[0]}"]
             end = [*(["if thread == 0:", *("    " + line for line in end)] if end else []), *barrier().lines]
         start = self._start(single, {g.split for g in (*before, *after)} - {None})
-        groups = [start, *before, Group(self.cut.outputs[self.watch], guard), *after, Group(lines=end)]
-        for group in groups:
-            group.lines = ["    " + line for line in group.lines]
+        checked = Group(lines=guard, note=f"a step whose {self.watch} is not finite replaces nothing")
+        groups = [start, *before, checked, *after, Group(lines=end, note="the end of the step")]
+        groups = [replace(group, lines=["    " + line for line in group.lines]) for group in groups]
         divided = sorted({g.split for g in groups if isinstance(g.split, int)})
         head = [line for size in divided for line in _parts(size, str(size))]
         return [Group(lines=[*head, "for s in range(steps):"]), *groups, Group(lines=["return steps"])]
@@ -240,7 +254,8 @@ class CompiledLoop:
                 number = f"numbers[s*{len(self.numbers)} + {k}]"
                 kind = {"i64": f"int64({number})", "bool": f"{number} != 0.0"}
                 lines.append(f"{self._name_of(node)} = {kind.get(node.dtype, f'real({number})')}")
-        return Group(lines=[*lines, *(f"{name} = c_{name}[0]" for name in single)])
+        lines += [f"{name} = c_{name}[0]" for name in single]
+        return Group(lines=lines, note="how many rows, and the numbers of this step")
 
     def _source(self) -> str:
         return "\n".join(line for group in self.groups() for line in group.lines) + "\n"
@@ -274,12 +289,14 @@ class CompiledLoop:
             steps,
         )
 
+        kernel = self.compile()
+
         def part(thread: int) -> int:
             private = self._private[thread].values()
             arrays = *self.rows.values(), *self.memory.values(), *private
-            return self._kernel(*arrays, *given, thread, self.threads)
+            return kernel(*arrays, *given, thread, self.threads)
 
-        with self._blas.alone():
+        with self.blas.alone():
             others = [Thread(target=part, args=(k,), daemon=True) for k in range(1, self.threads)]
             for thread in others:
                 thread.start()

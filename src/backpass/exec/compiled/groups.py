@@ -51,6 +51,7 @@ class Group:
     numbers: bool = False  #: a single number that others read is among its results
     loop: tuple[tuple[Dim, ...], list[str]] | None = None
     others: list[Node] = field(default_factory=list)  #: values that were joined to it
+    note: str = ""  #: what statements are for that calculate no value
 
     @property
     def sharing(self) -> object:
@@ -143,4 +144,4 @@ def shared(groups: Sequence[Group]) -> list[Group]:
 
 def barrier() -> Group:
     """Where all threads wait for each other."""
-    return Group(lines=["barrier(sync, threads)"])
+    return Group(lines=["barrier(sync, threads)"], note="threads wait for each other")
