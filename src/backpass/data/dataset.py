@@ -240,6 +240,8 @@ class Dataset:
             from backpass.data.sparse import dense
 
             part = dense(part, _float(dtype))
+        elif rows is not None and self.scale == 1 and part.dtype == _float(dtype):
+            return part  # selecting rows has copied them
         return scaled(part, self.scale, dtype)
 
     def parts(
