@@ -31,7 +31,7 @@ def _into(c: Any, product: Any, alpha: Any, beta: Any) -> None:
 
 
 def _mm(c: Any, a: Any, b: Any, panel: Any, m: int, n: int, k: int, a_row: int, a_col: int, b_row: int,
-        b_col: int, alpha: Any, beta: Any) -> None:  # fmt: skip
+        b_col: int, alpha: Any, beta: Any, usual_m: int, usual_k: int) -> None:  # fmt: skip
     A, B = _matrix(a, m, k, a_row, a_col).astype(float), _matrix(b, k, n, b_row, b_col).astype(float)
     _into(c[: m * n].reshape(m, n), A @ B, alpha, beta)
 

@@ -35,7 +35,6 @@ RANKS = {
 #: Packages that only some parts may import.
 HOMES = {
     "llvmlite": ("exec/compiled/",),
-    "llvmlite": ("exec/compiled/",),
     "sklearn": ("data/", "scoring/", "sklearn.py"),
     "jax": ("exec/xla/",),
     "rich": ("cli/",),

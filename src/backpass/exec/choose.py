@@ -33,6 +33,11 @@ def executor_named(name: str) -> Executor:
     raise UsageError(f"there is no executor {name!r}. {nearest(str(name), EXECUTORS)}")
 
 
+def obstacle_to_compiling() -> str | None:
+    """Why no program can be compiled here; None where it can."""
+    return "llvmlite is not installed" if importlib.util.find_spec("llvmlite") is None else None
+
+
 def seconds_by_reference(step: Graph, batch: int) -> float:
     """What a step takes in NumPy, estimated from counted work."""
     return work(step, {"B": batch}).flops / _FLOPS_PER_SECOND + _NODE_SECONDS * len(step.nodes)
@@ -74,8 +79,9 @@ def compile_loop(
                 f"{steps:,} steps, about {seconds:.2g} s of work in NumPy: worth compiling",
             )
     if wanted == "compiled":
-        if importlib.util.find_spec("llvmlite") is None:
-            return Reference().compile_loop(step, data, batch), "llvmlite is not installed"
+        missing = obstacle_to_compiling()
+        if missing is not None:
+            return Reference().compile_loop(step, data, batch), missing
         try:
             return executor_named("compiled").compile_loop(step, data, batch), why
         except NotLowered as obstacle:

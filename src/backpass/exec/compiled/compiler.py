@@ -76,6 +76,7 @@ class Unit:
         self.real = real
         self.module = ir.Module("backpass")
         self._functions: dict[str, Any] = {}
+        self._products: Unit | None = None
 
     def external(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
         """A function that is defined elsewhere."""
@@ -91,6 +92,17 @@ class Unit:
             function.attributes.add("nounwind")
             write(function)
         return self._functions[name]
+
+    def products(self) -> Unit:
+        """The module of matrix products: they are written as they should run, and skip most of LLVM's passes."""
+        if self._products is None:
+            self._products = Unit(self.real)
+        return self._products
+
+    def product(self, name: str, result: Any, arguments: Sequence[Any], write: Callable[[Any], None]) -> Any:
+        """A function of that module, for this one."""
+        self.products().internal(name, result, arguments, write).linkage = ""
+        return self.external(name, result, arguments)
 
     def of_mathematics(self, name: str) -> tuple[Any, list[str], str]:
         """A function of `mathematics`, the kinds of its arguments, and that of its value."""

@@ -11,16 +11,25 @@ from backpass.ir import Node
 from backpass.ir.types import Dim, bind_dim, size_of
 from backpass.ops import Transpose
 
+#: By BLAS: products of at least so many multiplications whose result has at least so many entries; and all
+#: those of four times as many.
+_FROM = {"scipy": (1 << 24, 1 << 19), "mkl": (1 << 24, 1 << 19)}
+
 if TYPE_CHECKING:
     from backpass.exec.compiled.lower import Lowering
 
 
-def prefers_blas(m: int, n: int, k: int, dtype: str) -> bool:
-    """Whether (m, k) @ (k, n) is large enough for BLAS to win over our own product.
+def prefers_blas(m: int, n: int, k: int, dtype: str, blas: str = "scipy") -> bool:
+    """Whether (m, k) @ (k, n) is large enough for a BLAS, on one thread, to win over our own product.
 
-    Measured on a processor with AVX2: at 784 x 300 x 64 our own still wins, at 1024 x 1024 x 128 BLAS does.
+    From a table, so that the choice is the same on every machine and every day. Measured on a processor with
+    AVX2 (`benchmarks/products.py`).
     """
-    return m * n * k * (2 if dtype == "f64" else 1) >= 1 << 24
+    multiplications, entries = _FROM[blas]
+    size = 2 if dtype == "f64" else 1
+    return m * n * k * size >= multiplications and (
+        m * n * k * size >= 4 * multiplications or m * n * size >= entries
+    )
 
 
 def matmul(low: Lowering, node: Node) -> None:
@@ -31,7 +40,6 @@ def matmul(low: Lowering, node: Node) -> None:
     if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2]:
         raise NotLowered(f"{node.op.name} of {a.type} and {b.type}")
     if len(node.shape) == 2:
-        operand(low, a), operand(low, b)
         product(low, low.new_buffer(node), node, low.constant(1.0), low.constant(0.0))
         return
     _stack_of_products(low, node)
@@ -46,6 +54,7 @@ def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> No
     m_, n_, k_ = variable(m), variable(n), variable(k)
     rows, columns, depth = (bind_dim(d, low.sizes) for d in (m, n, k))
     if low.group.split is not None:
+        rows = -(-rows // 2)  # those of a thread, where there are two
         m_ = f"to_{m} - from_{m}"
         target = f"{target}[from_{m}*{n_}:]"
         a_buffer = f"{a_buffer}[from_{m}:]" if a_turned else f"{a_buffer}[from_{m}*{k_}:]"
@@ -57,7 +66,7 @@ def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> No
         return
     strides = f"1, {whole}" if a_turned else f"{k_}, 1"
     strides += f", 1, {k_}" if b_turned else f", {n_}, 1"
-    low.mm(target, a_buffer, b_buffer, f"{m_}, {n_}, {k_}, {strides}, {alpha}, {beta}")
+    low.mm(target, a_buffer, b_buffer, f"{m_}, {n_}, {k_}, {strides}, {alpha}, {beta}", f"{rows}, {depth}")
 
 
 def operand(low: Lowering, node: Node, rows: bool = False) -> tuple[str, bool]:
@@ -79,7 +88,8 @@ def _stack_of_products(low: Lowering, node: Node) -> None:
     parts = part(target, m, n), part(a_buffer, m, k), part(b_buffer, k, n)
     low.out.append(f"for u in range({variable(size_of(lead))}):")
     sizes = f"{m}, {n}, {k}, {k}, 1, {n}, 1, {low.constant(1.0)}, {low.constant(0.0)}"
-    low.mm(*parts, sizes, indent="    ")
+    usual = f"{bind_dim(a.shape[-2], low.sizes)}, {bind_dim(a.shape[-1], low.sizes)}"
+    low.mm(*parts, sizes, usual, indent="    ")
 
 
 def einsum(low: Lowering, node: Node) -> None:

@@ -225,24 +225,31 @@ class CompiledLoop:
 
     def groups(self) -> list[Group]:
         """The statements of the kernel."""
-        split = self.lowered.split
-        before = joined([self._gathering(), *self.lowered.groups])
-        after = joined(self.lowered.updates)
         single = [self._name_of(n) for n in self.kept.values() if n.shape == ()]
-        cost = self.lowered.place[self.cut.outputs[self.watch]]
-        guard = [f"watched[s] = {cost}", f"if not {cost} - {cost} == 0.0:", "    return s"]
+        before, after = joined([self._gathering(), *self.lowered.groups]), joined(self.lowered.updates)
+        inside = [*before, self._guard(), *after]
         end = [f"c_{name}[0] = {name}" for name in single]
-        if split:
-            before, after = [*shared(before), barrier()], shared(after)
-            guard[:1] = ["if thread == 0:", f"    {guard[0]}"]
-            end = [*(["if thread == 0:", *("    " + line for line in end)] if end else []), *barrier().lines]
-        start = self._start(single, {g.split for g in (*before, *after)} - {None})
-        checked = Group(lines=guard, note=f"a step whose {self.watch} is not finite replaces nothing")
-        groups = [start, *before, checked, *after, Group(lines=end, note="the end of the step")]
+        if self.lowered.split:
+            inside = joined(shared(inside))
+            end = ["if thread == 0:", *("    " + line for line in end)] if end else []
+            end += barrier().lines
+        start = self._start(single, {g.split for g in inside} - {None})
+        groups = [start, *inside, Group(lines=end, note="the end of the step")]
         groups = [replace(group, lines=["    " + line for line in group.lines]) for group in groups]
         divided = sorted({g.split for g in groups if isinstance(g.split, int)})
         head = [line for size in divided for line in _parts(size, str(size))]
         return [Group(lines=[*head, "for s in range(steps):"]), *groups, Group(lines=["return steps"])]
+
+    def _guard(self) -> Group:
+        """Keeps the cost of the step, and ends the run where it is not finite."""
+        cost = self.lowered.place[self.cut.outputs[self.watch]]
+        kept = [f"watched[s] = {cost}"]
+        if self.lowered.split:
+            kept = ["if thread == 0:", f"    {kept[0]}"]
+        lines = [*kept, f"if not {cost} - {cost} == 0.0:", "    return s"]
+        return Group(
+            lines=lines, note=f"a step whose {self.watch} is not finite replaces nothing", fence=True
+        )
 
     def _start(self, single: list[str], split: set[Dim | None]) -> Group:
         """What a step begins with: its rows, its numbers, and the single numbers that are carried."""

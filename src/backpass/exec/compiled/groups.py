@@ -8,13 +8,16 @@ reads or overwrites what another thread wrote or still reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from backpass.exec.compiled.source import variable
+from backpass.exec.compiled.source import flat, variable
 from backpass.ir import Node
-from backpass.ir.types import Dim
+from backpass.ir.types import Dim, size_of
+
+_INDEX, _NAME = re.compile(r"\bi\d+\b"), re.compile(r"[A-Za-z_]\w*")
 
 
 class Read(NamedTuple):
@@ -38,6 +41,10 @@ class Group:
         The dimension whose entries are divided among threads, and the `index` that runs over it.
     reads, writes : list of Read, set of str
         Places in memory that all threads see.
+    defines : set of str
+        Single numbers that other groups read.
+    fence : bool
+        Whether groups after it in the program have to stay after it.
     loop : (shape, body), optional
         Where the group is nothing but loops over a shape around a body.
     """
@@ -48,7 +55,8 @@ class Group:
     index: str = ""
     reads: list[Read] = field(default_factory=list)
     writes: set[str] = field(default_factory=set)
-    numbers: bool = False  #: a single number that others read is among its results
+    defines: set[str] = field(default_factory=set)
+    fence: bool = False
     loop: tuple[tuple[Dim, ...], list[str]] | None = None
     others: list[Node] = field(default_factory=list)  #: values that were joined to it
     note: str = ""  #: what statements are for that calculate no value
@@ -69,6 +77,18 @@ def loops(shape: Iterable[Dim], index: Iterable[str], body: Iterable[str], group
         lines.append(f"{'    ' * depth}for {i} in range({span(dim, i, group)}):")
         depth += 1
     return lines + ["    " * depth + line for line in body]
+
+
+def over(shape: tuple[Dim, ...], body: Sequence[str], group: Group) -> list[str]:
+    """Loops over all entries of a shape, ``i0``, ``i1``, ...; one loop where the place of an entry is enough."""
+    index = tuple(f"i{k}" for k in range(len(shape)))
+    entry = f"[{flat(shape, index)}]"
+    at_once = [line.replace(entry, "[q]") for line in body]
+    if len(shape) < 2 or any(_INDEX.search(line) for line in at_once):
+        return loops(shape, index, body, group)
+    rest = variable(size_of(shape[1:]))
+    bounds = ", ".join(f"{bound}*{rest}" for bound in span(shape[0], "i0", group).split(", "))
+    return [f"for q in range({bounds}):", *("    " + line for line in at_once)]
 
 
 def span(dim: Dim, index: str, group: Group) -> str:
@@ -93,7 +113,7 @@ def joined(groups: Sequence[Group]) -> list[Group]:
         together.reads, together.writes = before.reads + group.reads, before.writes | group.writes
         together.loop = shape, body
         together.others = [*before.others, *([] if group.node is None else [group.node]), *group.others]
-        together.lines = loops(shape, (f"i{k}" for k in range(len(shape))), body, together)
+        together.lines = over(shape, body, together)
         result[-1] = together
     return result
 
@@ -107,39 +127,80 @@ def _can_join(a: Group, b: Group) -> bool:
 
 
 def shared(groups: Sequence[Group]) -> list[Group]:
-    """The groups with the barriers between them, and what one thread does alone marked as such."""
-    result: list[Group] = []
-    written: dict[str, object] = {}
-    read: dict[str, set[tuple[object, bool]]] = {}
+    """The groups with barriers between them, and what one thread does alone marked as such.
 
-    def waits(group: Group) -> bool:
+    What can be done before the next barrier is done before it, so that threads wait for each other seldom.
+    """
+    needs = _needs(groups)
+    left = list(range(len(groups)))
+    placed: set[int] = set()
+    result: list[Group] = []
+    since = _SinceBarrier()
+    while left:
+        ready = (k for k in left if needs[k] <= placed)
+        chosen = next((k for k in ready if not since.waits(groups[k])), None)
+        if chosen is None:
+            result.append(barrier())
+            since = _SinceBarrier()
+            continue
+        left.remove(chosen)
+        placed.add(chosen)
+        group = groups[chosen]
+        since.add(group)
+        if group.sharing == "one":
+            group = replace(group, lines=["if thread == 0:", *("    " + line for line in group.lines)])
+        result.append(group)
+    return result
+
+
+class _SinceBarrier:
+    """Who wrote and who read which places since the last barrier."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, object] = {}
+        self.read: dict[str, set[tuple[object, bool]]] = {}
+
+    def add(self, group: Group) -> None:
+        for r in group.reads:
+            self.read.setdefault(r.place, set()).add((group.sharing, r.own))
+        self.written.update(dict.fromkeys(group.writes, group.sharing))
+
+    def waits(self, group: Group) -> bool:
+        """Whether a thread could come to this group before another has done what it needs."""
         who = group.sharing
         alone = who == "one"
         for r in group.reads:
-            if r.place in written and not (written[r.place] == who and (r.own or alone)):
+            if r.place in self.written and not (self.written[r.place] == who and (r.own or alone)):
                 return True
         for place in group.writes:
-            if place in written and written[place] != who:
+            if place in self.written and self.written[place] != who:
                 return True
-            if any(not (other == who and (own or alone)) for other, own in read.get(place, ())):
+            if any(not (other == who and (own or alone)) for other, own in self.read.get(place, ())):
                 return True
         return False
 
-    for group in groups:
-        if waits(group):
-            result.append(barrier())
-            written.clear()
-            read.clear()
-        who = group.sharing
-        for r in group.reads:
-            read.setdefault(r.place, set()).add((who, r.own))
-        written.update(dict.fromkeys(group.writes, who))
-        if who == "one":
-            lines = ["if thread == 0:", *("    " + line for line in group.lines)]
-            result.append(Group(group.node, lines, others=group.others))
-        else:
-            result.append(group)
-    return result
+
+def _needs(groups: Sequence[Group]) -> list[set[int]]:
+    """For each group, those that must come before it."""
+    needs: list[set[int]] = []
+    writer: dict[str, int] = {}
+    readers: dict[str, list[int]] = {}
+    fence: int | None = None
+    for k, group in enumerate(groups):
+        made = group.writes | group.defines
+        named = {name for line in group.lines for name in _NAME.findall(line)}
+        before = {writer[name] for name in named | made if name in writer}
+        before.update(j for name in made for j in readers.get(name, ()))
+        if fence is not None:
+            before.add(fence)
+        if group.fence:
+            fence = k
+        for name in made:
+            writer[name], readers[name] = k, []
+        for name in named - made:
+            readers.setdefault(name, []).append(k)
+        needs.append(before)
+    return needs
 
 
 def barrier() -> Group:

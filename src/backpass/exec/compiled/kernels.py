@@ -79,13 +79,23 @@ def compiled(
     unit = Unit(real)
     kernel(unit, source, arguments, constants, usual)
     machine = target.machine()
-    unit.module.triple, unit.module.data_layout = llvm.get_process_triple(), str(machine.target_data)
-    module = llvm.parse_assembly(str(unit.module))
+    whole = _parsed(unit.module)
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True
-    passes = llvm.create_pass_builder(machine, tuning)
-    passes.getModulePassManager().run(module, passes)
-    return bytes(machine.emit_object(module))
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(whole, builder)
+    products = _parsed(unit.products().module)
+    light = llvm.create_new_module_pass_manager()
+    light.add_instruction_combine_pass()
+    light.add_simplify_cfg_pass()
+    light.run(products, builder)
+    whole.link_in(products)
+    return bytes(machine.emit_object(whole))
+
+
+def _parsed(module: Any) -> Any:
+    module.triple, module.data_layout = llvm.get_process_triple(), str(target.machine().target_data)
+    return llvm.parse_assembly(str(module))
 
 
 def _load(code: bytes, used: blas.Blas) -> Kernel:

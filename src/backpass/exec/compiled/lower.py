@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from backpass.errors import NotLowered
-from backpass.exec.compiled.groups import Group, Read, loops
+from backpass.exec.compiled.groups import Group, Read, loops, over
 from backpass.exec.compiled.lowerings import LOWERINGS
 from backpass.exec.compiled.scalars import entry_of
 from backpass.exec.compiled.source import PANEL, Index, flat, variable
@@ -130,7 +130,7 @@ class Lowering:
         outer, self.group = self.group, Group(node)
         yield self.group
         group, self.group = self.group, outer
-        if group.writes and group.numbers and group.split is None:
+        if group.writes and group.defines and group.split is None:
             self.can_split = False  # one thread would keep the number for itself
         self.groups.append(group)
 
@@ -245,7 +245,7 @@ class Lowering:
         if node.shape:
             return self.new_buffer(node)
         self.result.place[node] = self.names[node]
-        self.group.numbers = True
+        self.group.defines.add(self.names[node])
         return self.names[node]
 
     def statement(self, node: Node) -> None:
@@ -321,15 +321,15 @@ class Lowering:
             self.split(node.shape[0], "i0")
         lines, code = self.entry(node, index)
         here = f"{target}[{flat(node.shape, index)}]" if node.shape else target
-        whole = not self.out  # nothing else is in this group
-        self.loops(node.shape, index, [*lines, f"{here} = {code}"])
-        if whole and node.shape:
-            self.group.loop = node.shape, [*lines, f"{here} = {code}"]
+        body = [*lines, f"{here} = {code}"]
+        if node.shape and not self.out:  # nothing else is in this group
+            self.group.loop = node.shape, body
+        self.out.extend(over(node.shape, body, self.group))
 
-    def mm(self, target: str, a: str, b: str, sizes: str, indent: str = "") -> None:
+    def mm(self, target: str, a: str, b: str, sizes: str, usual: str, indent: str = "") -> None:
         """A product of our own; all of them share their scratch memory."""
         panel = self.scratch("panel", ArrayType((PANEL,), self.dtype))
-        self.out.append(f"{indent}mm({target}, {a}, {b}, {panel}, {sizes})")
+        self.out.append(f"{indent}mm({target}, {a}, {b}, {panel}, {sizes}, {usual})")
 
     def fill(self, node: Node, target: str, code: str) -> None:
         """Give every entry of a buffer, or a variable, one value."""

@@ -28,9 +28,8 @@ _I32 = ir.IntType(32)
 #: How much of k is done at a time, at the most.
 DEPTH = 512
 _SMALL = 6_144  # entries of B that stay in the first cache while the rows of A pass
-_PACKED_ROWS = 24  # from so many rows on, copying a strip of B together pays
-_TALL = 128  # rows from which B is copied as a whole, and the rows are taken some at a time
-_SOME_ROWS = 48
+#: From so many rows and bytes of B on, copying a strip of it together pays.
+_PACKED_ROWS, _PACKED_BYTES = 24, 1 << 16
 
 Size = int | Any  #: known now, or a value of LLVM
 
@@ -92,7 +91,8 @@ class _Product:
         self.full_lanes = vector_bytes() // self.bytes
         self.b = ir.IRBuilder(function.append_basic_block("entry"))
         self.C, self.A, self.B, self.panel = function.args[:4]
-        self.m, self.n, self.k, self.a_row, self.a_col, self.b_row, self.b_col = sizes
+        self.m, self.n, self.k, self.a_row, self.a_col, self.b_row, self.b_col = sizes[:7]
+        self.usual_rows, self.usual_depth = sizes[7:]
         self.alpha, self.beta = alpha, beta
         self.turned = not (isinstance(self.b_col, int) and self.b_col == 1)
 
@@ -195,21 +195,19 @@ class _Product:
             self._columns_by_count(A, B, depth, beta)
             return
         full, last = strips(self.n, self.full_lanes)
-        known = depth if isinstance(depth, int) else DEPTH
-        rows = self.m if isinstance(self.m, int) else _PACKED_ROWS
+        known = depth if isinstance(depth, int) else min(DEPTH, self.usual_depth)
+        rows = self.usual_rows
         if known * self.n <= _SMALL:
             self._small(A, B, depth, beta, full, last)
-        elif rows >= _TALL:
-            self._tall(A, B, depth, beta, full, last)
         else:
-            self._wide(A, B, depth, beta, full, last, rows)
+            self._wide(A, B, depth, beta, full, last, packed=self.turned or (
+                rows >= _PACKED_ROWS and known * self.n * self.bytes >= _PACKED_BYTES
+            ))  # fmt: skip
 
     def _wide(
-        self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, rows: int
+        self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, packed: bool
     ) -> None:
         """Few rows: strip after strip of columns, over all rows."""
-        known = depth if isinstance(depth, int) else DEPTH
-        packed = self.turned or (rows >= _PACKED_ROWS and known * self.n * self.bytes >= 1 << 16)
 
         def one(strip: _Strip, j: Size) -> None:
             source, b_row, inner = self.at(B, self.mul(j, self.b_col)), self.b_row, strip
@@ -253,45 +251,6 @@ class _Product:
             self.over_strips(one, full, last)
 
         self.blocks(self.m, vectors, row_of_blocks)
-
-    def _tall(self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None) -> None:
-        """Many rows: columns in groups whose B fits the panel; in each, some rows at a time."""
-        lanes = self.full_lanes
-        known = depth if isinstance(depth, int) else DEPTH
-        group = max(1, PANEL // known // (2 * lanes))
-
-        def columns(B: Any, C: Any, count: Size, last: _Strip | None) -> None:
-            self._pack_strips(B, depth, count, last)
-
-            def some(i0: Any) -> None:
-                rows = self.least(self.sub(self.m, i0), _SOME_ROWS)
-                C_, A_ = self.at(C, self.mul(i0, self.n)), self.at(A, self.mul(i0, self.a_row))
-
-                def one(strip: _Strip, j: Size) -> None:
-                    source = self.at(self.panel, self.mul(j, depth))
-                    self.blocks(rows, len(strip.offsets), lambda r, i: self.block(
-                        r, strip, strip.side_by_side(), self.at(C_, self.add(self.mul(i, self.n), j)),
-                        self.at(A_, self.mul(i, self.a_row)), source, strip.width, depth, beta,
-                    ))  # fmt: skip
-
-                self.over_strips(one, count, last)
-
-            self.loop(self.m, some, _SOME_ROWS)
-
-        def some_columns(g: Any) -> None:
-            j = self.mul(g, 2 * lanes)
-            columns(
-                self.at(B, self.mul(j, self.b_col)), self.at(self.C, j),
-                self.least(self.sub(full, g), group), None,
-            )  # fmt: skip
-
-        if full <= group:
-            columns(B, self.C, full, last)
-            return
-        self.loop(full, some_columns, group)
-        if last is not None:
-            end = full * 2 * lanes
-            columns(self.at(B, self.mul(end, self.b_col)), self.at(self.C, end), 0, last)
 
     def _pack_strips(self, B: Any, depth: Size, full: Size, last: _Strip | None) -> None:
         """Strips of B in the panel, each k rows of its vectors; that of column j begins at j times depth."""
@@ -342,31 +301,34 @@ class _Product:
         b, lanes, vectors = self.b, strip.lanes, len(strip.offsets)
         kind = ir.VectorType(self.real, lanes)
         zero = ir.Constant(kind, [0.0] * lanes)
+        a_rows = [self.at(A, self.mul(i, self.a_row)) for i in range(rows)]
         before = b.block
         inside, done = b.append_basic_block("sums"), b.append_basic_block("summed")
         unroll = 2 if isinstance(depth, int) and depth % 2 == 0 else 1
         b.cbranch(b.icmp_signed(">", self.code(depth), ir.Constant(INT, 0)), inside, done)
         b.position_at_end(inside)
-        q = b.phi(INT)
+        q, a_at, b_at = b.phi(INT), b.phi(INT), b.phi(INT)
         sums = [[b.phi(kind) for _ in range(vectors)] for _ in range(rows)]
         running = [list(row) for row in sums]
-        a_rows = [self.at(A, self.mul(i, self.a_row)) for i in range(rows)]
-        for u in range(unroll):
-            at = self.add(q, u) if u else q
-            line = self.at(B, self.mul(at, b_row))
+        a_next: Size = a_at
+        b_next: Size = b_at
+        for _ in range(unroll):
+            line = self.at(B, b_next)
             columns = [self.load(self.at(line, o), lanes) for o in inner.offsets]
             for i in range(rows):
-                number = b.load(self.at(a_rows[i], self.mul(at, self.a_col)), typ=self.real, align=self.bytes)
+                number = b.load(self.at(a_rows[i], a_next), typ=self.real, align=self.bytes)
                 repeated = self.repeat(number, lanes)
                 running[i] = [
                     self.multiply_add(repeated, c, s) for c, s in zip(columns, running[i], strict=True)
                 ]
+            a_next, b_next = self.add(a_next, self.a_col), self.add(b_next, b_row)
         following = b.add(q, ir.Constant(INT, unroll), flags=["nuw", "nsw"])
         branch = b.cbranch(b.icmp_signed("<", following, self.code(depth)), inside, done)
         self.keep(branch)
-        q.add_incoming(ir.Constant(INT, 0), before)
-        q.add_incoming(following, b.block)
         last_block = b.block
+        for phi, following in ((q, following), (a_at, a_next), (b_at, b_next)):
+            phi.add_incoming(ir.Constant(INT, 0), before)
+            phi.add_incoming(following, last_block)
         b.position_at_end(done)
         ended = []
         for row, new in zip(sums, running, strict=True):
@@ -497,19 +459,23 @@ def _known(value: Number) -> Any:
 
 
 def mm(body: Body, arguments: Sequence[ast.expr]) -> None:
-    """``mm(C, A, B, panel, m, n, k, a_row, a_col, b_row, b_col, alpha, beta)``.
+    """``mm(C, A, B, panel, m, n, k, a_row, a_col, b_row, b_col, alpha, beta, usual_m, usual_k)``.
 
     ``C[m, n] ← beta C + alpha A[m, k] B[k, n]``: A[i, k] is entry i·a_row + k·a_col, B[k, j] is entry
     k·b_row + j·b_col, where one of b_row and b_col is 1, and C is row-major. The entries of C are not read
     where beta is 0. `panel` is scratch memory of `PANEL` entries.
+    What m and k usually are decides in which order blocks are done, nothing else.
     """
     unit = body.unit
     places = [body.place(a).code for a in arguments[:4]]
     sizes = [body.number(a) for a in arguments[4:11]]
-    factors = [body.number(a) for a in arguments[11:]]
+    factors = [body.number(a) for a in arguments[11:13]]
+    usual = [_known(body.number(a)) for a in arguments[13:]]
     known = [_known(x) for x in sizes]
     fixed = [v if v in (0.0, 1.0) else None for v in map(_known, factors)]
-    name = "mm_" + "_".join("x" if v is None else f"{v:g}".replace("-", "m") for v in (*known, *fixed))
+    name = "mm_" + "_".join(
+        "x" if v is None else f"{v:g}".replace("-", "m") for v in (*known, *fixed, *usual)
+    )
     real = llvm_type(unit.real)
 
     def write(function: Any) -> None:
@@ -518,9 +484,9 @@ def mm(body: Body, arguments: Sequence[ast.expr]) -> None:
         given = function.args[4:]
         resolved = [g if v is None else v for g, v in zip(given[:7], known, strict=True)]
         alpha, beta = (g if v is None else float(v) for g, v in zip(given[7:], fixed, strict=True))
-        _Product(unit, function, resolved, alpha, beta).write()
+        _Product(unit.products(), function, [*resolved, *usual], alpha, beta).write()
 
-    function = unit.internal(name, VOID, [POINTER] * 4 + [INT] * 7 + [real] * 2, write)
+    function = unit.product(name, VOID, [POINTER] * 4 + [INT] * 7 + [real] * 2, write)
     codes = [body.convert(x, "int64") for x in sizes] + [body.convert(x, unit.real) for x in factors]
     body.builder.call(function, [*places, *codes])
 

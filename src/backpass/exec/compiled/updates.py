@@ -94,15 +94,13 @@ def replace_carried(low: Lowering, products: Mapping[Node, ProductUpdate]) -> No
                 copies.append((node, target))
                 if node.shape:
                     low.result.buffers[target] = node.array_type
-            if node.shape:
-                group.writes.add(target)
+            (group.writes if node.shape else group.defines).add(target)
             _replace(low, node, target, None if aside else products.get(node))
         place[node] = target
     for node, buffer in copies:
         with low.grouped(node) as group:
             target = low.names[low.replaces[node]]
-            if node.shape:
-                group.writes.add(target)
+            (group.writes if node.shape else group.defines).add(target)
             _copy(low, node, target, buffer)
     for node in order:
         place[node] = low.names[low.replaces[node]]
