@@ -153,3 +153,76 @@ def test_why_of_what_does_not_exist(
     backpass: Command, here: Path, words: Sequence[str], expected: Sequence[str]
 ) -> None:
     backpass("why", "runs/small-1", *words).fails(2, *expected)
+
+
+# ---- show --lowered
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--layers 4 --dropout 0.3 --batch-norm", "--layers 4,3 --l1 0.01 --l2 0.1", "--layers 4 --clip 0.01",
+        "--layers 4 --loss hinge --activation gelu", "--layers none --dtype f64 --optimizer sgd",
+    ],
+)  # fmt: skip
+def test_show_lowered_takes_the_options_of_train(backpass: Command, tmp_path: Path, options: str) -> None:
+    small(tmp_path)
+    said = backpass("show", "small.npz", "--lowered", *options.split())
+    assert said.code == 0, said.err
+    compile(said.out, "listing", "exec")
+    assert "# dW1 = " in said.out
+    assert "# db1 = " in said.out
+    assert "a batch has up to 32 rows" in said.out
+
+
+def test_show_lowered_of_a_run(backpass: Command, here: Path) -> None:
+    said = backpass("show", "runs/small-1", "--lowered", "--work")
+    assert said.code == 0
+    assert "as runs/small-1 was trained" in said.out
+    assert "# The run itself was done by the reference executor: " in said.out
+    assert "a batch has up to 10 rows" in said.out
+    assert "Work of a step of 10 rows" in said.out
+    assert "up to 7 rows" in backpass("show", "runs/small-1", "--lowered", "--batch", "7").out
+    assert backpass("show", "runs/small-1", "--lowered", "--format", "ascii").out.isascii()
+
+
+def test_show_lowered_as_json(backpass: Command, here: Path) -> None:
+    said = backpass("show", "runs/small-1", "--lowered", "--json")
+    found = said.object["lowered"]
+    assert found["refused"] is None
+    assert "def kernel(" in found["text"]
+    assert found["source"].startswith("for s in range(steps):")
+    assert any(block["program"] == ["z1 = x @ W1 + b1"] for block in found["blocks"])
+    assert found["memory"]["held"] == 4 * 2 * 39  # weights and their velocities
+    assert "z1" in said.object["program"]
+    assert "def kernel(" not in said.object["program"]
+    assert backpass("show", "runs/small-1", "--json").object["lowered"] is None
+
+
+def test_show_says_why_there_is_no_lowered_source(
+    backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backpass.exec.compiled.lowerings import LOWERINGS
+
+    monkeypatch.delitem(LOWERINGS, "softmax_cross_entropy")
+    monkeypatch.delitem(LOWERINGS, "softmax")
+    said = backpass("show", "runs/small-1", "--lowered")
+    assert said.code == 0
+    assert "# There is no lowered source: not compiled: softmax" in said.out
+    found = backpass("show", "runs/small-1", "--lowered", "--json").object["lowered"]
+    assert found["refused"].startswith("not compiled: softmax")
+    assert "source" not in found
+
+
+def test_show_lowered_without_the_compiler(
+    backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backpass.exec.choose.importlib.util.find_spec", lambda name: None)
+    said = backpass("show", "runs/small-1", "--lowered")
+    assert said.code == 0
+    assert "# There is no lowered source: llvmlite is not installed" in said.out
+
+
+@pytest.mark.parametrize("other", ["--backward", "--format latex", "--format json"])
+def test_what_does_not_go_with_lowered(backpass: Command, here: Path, other: str) -> None:
+    backpass("show", "runs/small-1", "--lowered", *other.split()).fails(2, "--lowered", other.split()[-1])

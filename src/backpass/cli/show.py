@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -14,10 +15,11 @@ from backpass.cli.net_options import LearnOptions, NetOptions, network_of
 from backpass.cli.options import FLAG, WHOLE, check_whole, default, refuse_for
 from backpass.cli.output import Output
 from backpass.cli.places import open_run, run_or_data
-from backpass.errors import UsageError
+from backpass.errors import NotLowered, UsageError
 
 if TYPE_CHECKING:
     from backpass.ir import Graph
+    from backpass.training.settings import Settings
 
 _SECTIONS = ("forward", "backward", "update")
 
@@ -34,6 +36,7 @@ def show(
     update: Annotated[bool, FLAG] = False,
     format: Literal["text", "ascii", "latex", "json"] = "text",
     work: Annotated[bool, FLAG] = False,
+    lowered: Annotated[bool, FLAG] = False,
     batch: Annotated[int | None, WHOLE, default(f"{defaults.BATCH}, or the run's")] = None,
     json: Annotated[bool, FLAG] = False,
 ) -> None:
@@ -56,8 +59,11 @@ def show(
         Python, the same in ASCII, LaTeX, or JSON that can be read back.
     work
         Count the operations and the bytes of a step.
+    lowered
+        The source of which the compiled executor makes native code, under the lines of the program that it
+        came from.
     batch
-        Rows of a step, for --work.
+        Rows of a step, for --work and --lowered.
     json
         Print one object with the program and its types as the last line of standard output.
     """
@@ -66,35 +72,70 @@ def show(
     wanted = [name for name, on in zip(_SECTIONS, (forward, backward, update), strict=True) if on]
     if format == "json" and wanted:
         raise UsageError(f"--format json is the whole program; leave --{wanted[0]} out.")
+    if lowered and wanted:
+        raise UsageError(f"--lowered is the whole step; leave --{wanted[0]} out.")
+    if lowered and format in ("latex", "json"):
+        raise UsageError(f"--lowered is no program in {format}; leave --format out, or write --json.")
     if run_or_data(spec):
         refuse_for(spec, table, net, learning)
         run = open_run(spec)
         graph, numbers = run.graph, run.record.number_values
         title = f"{words.network(run.settings)}, as {spec} was trained"
         batch = batch or run.settings.batch
+        ran = run.settings
     else:
         dataset, _, network, graph, numbers = network_of(spec, table, net, learning)
         title = f"{words.layers(int(graph['x'].shape[1]), network.describe())}, for {dataset.name}"
         batch = batch or defaults.BATCH
+        ran = None
+    native = _lowered(graph, batch, "ascii" if format == "ascii" else "python", ran) if lowered else None
     program = _program(graph, format, wanted, numbers)
     counts = _work(graph, batch) if work else None
     if json:
         output.result(
             {"program": program, "format": format, "sections": wanted or list(_SECTIONS), "numbers": numbers}
             | words.signature(graph)
-            | {"work": counts}
+            | {"work": counts, "lowered": native}
         )
         return
     lines = [] if format == "json" else [f"One training step of {title}"]
     if counts is not None:
         lines += _told(counts)
     sign = "%" if format == "latex" else "#"
+    if native is not None:
+        program = native["text"]
     if format == "json":
         for line in lines:
             output.note(line)
         output.program(program)
     else:
         output.program("\n".join([*(f"{sign} {line}" for line in lines), program]))
+
+
+def _lowered(
+    graph: Graph, batch: int, style: Literal["python", "ascii"], ran: Settings | None
+) -> dict[str, Any]:
+    """What the compiled executor makes of a step, as "text" and in parts; or why it is "refused"."""
+    from backpass.exec.choose import obstacle_to_compiling
+
+    refused = obstacle_to_compiling()
+    if refused is None:
+        from backpass.exec.compiled.listing import listing, without_data
+
+        try:
+            loop = without_data(graph, batch)
+        except NotLowered as obstacle:
+            refused = f"not compiled: {obstacle}"
+    if refused is not None:
+        text = f"# There is no lowered source: {refused}.\n# The reference executor does such a step."
+        return {"refused": refused, "text": text}
+    told = ""
+    if ran is not None and ran.executor == loop.name:
+        loop.threads = ran.machine.threads
+    elif ran is not None:
+        told = f"# The run itself was done by the {ran.executor} executor: {ran.executor_why}\n"
+    found = listing(loop, style)
+    return {"refused": None, "text": told + str(found), "source": found.source} | asdict(found)
 
 
 def _program(graph: Graph, format: str, wanted: list[str], numbers: Mapping[str, float]) -> str:

@@ -15,6 +15,7 @@
 `target`        the processor
 `kernels`       makes native code, keeps it on disk, loads it
 `executor`      kernels with the arrays that they work on
+`listing`       the source of a step in print, under the lines of the program that it calculates
 ==============  =====================================================================================
 
 A program that has an op, a dtype or a shape without a lowering is refused whole (`NotLowered`, which names
