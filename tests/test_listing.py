@@ -88,7 +88,7 @@ def test_names_and_facts() -> None:
 
 
 def test_large_products_are_said_to_be_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backpass.exec.compiled.contractions.prefers_blas", lambda *sizes: True)
+    monkeypatch.setattr("backpass.exec.compiled.contractions.prefers_blas", lambda *given: True)
     found = listed(NETS["digits"]())
     assert found.mm == ()
     assert sorted(found.gemm) == ["dW1", "dW2", "z1", "z2", "δ1"]

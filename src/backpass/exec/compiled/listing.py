@@ -149,12 +149,11 @@ def listing(loop: CompiledLoop, style: Style = "python") -> Listing:
     >>> from backpass.ops import Mean, data, number, parameter
     >>> x, w = data("x", "f64[B,3]"), parameter("w", "f64[3]")
     >>> step = Graph({"C": Mean()(x), "w_new": w - number("lr", "f64") * w}, {"w_new": "w"})
-    >>> for block in listing(without_data(step, 32)).blocks[-3:-1]:
-    ...     print(*block.program, *block.source, sep="\\n")
+    >>> block = listing(without_data(step, 32)).blocks[-2]
+    >>> print("\\n".join([*block.program, *block.source]))
     w_new = w - lr * w
         for i0 in range(3):
-            in1[i0] = (in1[i0] - (in2 * in1[i0]))
-    <BLANKLINE>
+            in1[i0] = (in1[i0] - (in3 * in1[i0]))
     """
     return _Writer(loop, style).listing()
 
