@@ -18,7 +18,7 @@ from backpass.data.preparation import Preparation
 from backpass.data.split import Order
 from backpass.errors import DataError, UsageError
 from backpass.exec.choose import compile_loop
-from backpass.exec.machine import blas_name, cpu_name, versions
+from backpass.exec.machine import cpu_name, versions
 from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
 from backpass.run import Run
 from backpass.training.ahead import Ahead, StreamedLoop
@@ -224,7 +224,7 @@ def train(
         executor_why=why,
         spacing=checkpoint_spacing(step, batches.batch, batches.steps),
         data=entry.settings,
-        machine=Machine(versions(), cpu_name(), blas_name(loop.name), loop.threads),
+        machine=Machine(versions(), cpu_name(), loop.blas_name(), loop.threads),
         l1=l1,
         l2=l2,
         weighted=bool(row_data),

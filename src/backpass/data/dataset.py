@@ -235,7 +235,7 @@ class Dataset:
                 f"{self.name} is a table of raw columns, and a net takes numbers.\n"
                 "  Fit a preparation: fit_preparation(dataset, train_rows).inputs(dataset, dtype)."
             )
-        part = self.X if rows is None else self.X[rows]
+        part: Array = self.X if rows is None else self.X[rows]
         if self.sparse:
             from backpass.data.sparse import dense
 

@@ -55,7 +55,10 @@ class Loop(Protocol):
     """
 
     name: str  #: of the executor
-    threads: int  #: of BLAS, fixed by the sizes
+    threads: int  #: fixed by the sizes, since it can decide the last bit
+
+    def blas_name(self) -> str:
+        """What calculates its matrix products."""
 
     def load(self, carry: Mapping[str, Array]) -> None:
         """Set the values that the loop holds (weights, velocities, fixed values), by name.

@@ -16,7 +16,7 @@ from backpass.ir import Graph
 from backpass.passes import work
 
 #: Seconds that compiling a new kernel takes, at most; what a node costs in NumPy beyond its work.
-_COMPILE_SECONDS, _NODE_SECONDS = 4.0, 5e-6
+_COMPILE_SECONDS, _NODE_SECONDS = 1.5, 5e-6
 _FLOPS_PER_SECOND = 10e9
 
 EXECUTORS = ("auto", "reference", "compiled")

@@ -32,18 +32,11 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def blas_name(executor: str) -> str:
-    """The BLAS that an executor's matrix products use, with the kernel that it chose for this processor."""
-    if executor == "compiled":
-        from backpass.exec.compiled import blas
-
-        used = blas.chosen()
-        return f"mkl {used.version}" if used.name == "mkl" else _loaded_blas("scipy")
-    return _loaded_blas("numpy")
-
-
 @cache
-def _loaded_blas(owner: str) -> str:
+def library_name(owner: str) -> str:
+    """The BLAS of "numpy" or "scipy", with the kernel that it chose for this processor, or "mkl"."""
+    if owner == "mkl":
+        return f"mkl {version('mkl')}"
     from threadpoolctl import threadpool_info
 
     for info in threadpool_info():

@@ -8,6 +8,7 @@ import numpy as np
 
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
+from backpass.exec.machine import library_name
 from backpass.exec.threads import blas_threads, blas_threads_for
 from backpass.ir import Graph, Node
 from backpass.ir.interpret import interpret
@@ -90,6 +91,9 @@ class ReferenceLoop:
                 old: np.asarray(self.values[self.step.outputs[new]]) for new, old in self.step.carry.items()
             }
         return Chunk(len(starts) - 1, np.array(watched))
+
+    def blas_name(self) -> str:
+        return library_name("numpy")
 
     def peek(self, node: Node) -> Array | None:
         value = self.values.get(node)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from threading import Event, Thread
 from typing import Any
 
+from backpass.errors import UsageError
 from backpass.ir import Graph
 from backpass.passes import work
 
@@ -58,3 +60,80 @@ def _controller() -> Any:
 def blas_threads(count: int) -> Any:
     """A context in which NumPy's BLAS uses `count` threads."""
     return _controller().limit(limits=count, user_api="blas")
+
+
+class Together:
+    """Threads that do parts of one work and wait for each other in it: all of them begin, or none.
+
+    Parameters
+    ----------
+    part : callable
+        Does the part of that number.
+    numbers : iterable of int
+
+    Raises
+    ------
+    UsageError
+        The system gives no further thread.
+    """
+
+    def __init__(self, part: Callable[[int], Any], numbers: Iterable[int]) -> None:
+        self._go, self._all, self._part = Event(), False, part
+        self._threads: list[Thread] = []
+        try:
+            for k in numbers:
+                thread = Thread(target=self._run, args=(k,), daemon=True)
+                thread.start()
+                self._threads.append(thread)
+            self._all = True
+        except RuntimeError as problem:
+            raise UsageError(
+                f"the system gives no further thread: {problem}.\n"
+                "  Set the environment variable BACKPASS_THREADS to 1."
+            ) from None
+        finally:
+            self._go.set()
+
+    def _run(self, number: int) -> None:
+        self._go.wait()
+        if self._all:
+            self._part(number)
+
+    def join(self) -> None:
+        """Wait until all are done."""
+        for thread in self._threads:
+            thread.join()
+
+
+class Pace:
+    """Whether many threads or one are faster at present: other programs may want the same processor.
+
+    Now and then a short stretch is done the other way.
+
+    Parameters
+    ----------
+    least, most : int
+        How many threads there may be; the same where the result depends on it.
+    """
+
+    _EVERY, _STRETCH = 0.5, 0.004  # seconds from trial to trial, and of a trial
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most, self._now = least, most, most
+        self._seconds: dict[int, float] = {}  # a step takes, by threads
+        self._since = 0.0
+
+    def next(self, steps: int) -> tuple[int, int]:
+        """For the next stretch: how many threads, and how many of these steps."""
+        if self.most == self.least or not self._seconds:
+            return self._now, steps
+        other = self.least if self._now == self.most else self.most
+        if other in self._seconds and self._since < self._EVERY:
+            return self._now, steps
+        return other, min(steps, 1 + int(self._STRETCH / self._seconds[self._now]))
+
+    def saw(self, threads: int, steps: int, seconds: float) -> None:
+        """Take in how long a stretch took."""
+        self._since = 0.0 if threads != self._now else self._since + seconds
+        self._seconds[threads] = seconds / max(steps, 1)
+        self._now = min(self._seconds, key=self._seconds.__getitem__)

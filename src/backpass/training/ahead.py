@@ -79,6 +79,9 @@ class StreamedLoop:
     def state(self) -> dict[str, Array]:
         return self.inner.state()
 
+    def blas_name(self) -> str:
+        return self.inner.blas_name()
+
     def peek(self, node: Node) -> Array | None:
         return self.inner.peek(node)
 

@@ -29,22 +29,22 @@ NAMES = ("scipy", "mkl")
 
 @dataclass(frozen=True)
 class Blas:
-    """Where the products of a BLAS lie in memory.
+    """A BLAS that kernels can call.
 
     Attributes
     ----------
     name : {"scipy", "mkl"}
     version : str
-    sgemm, dgemm : int
-        Addresses of functions with Fortran's arguments and 32-bit integers.
+    addresses : callable
+        Where sgemm and dgemm lie in memory: functions with Fortran's arguments and 32-bit integers. Loads the
+        library where that was not done yet.
     alone : callable
         A context in which each call of this BLAS stays in its own thread.
     """
 
     name: str
     version: str
-    sgemm: int
-    dgemm: int
+    addresses: Callable[[], tuple[int, int]]
     alone: Callable[[], AbstractContextManager[Any]]
 
 
@@ -72,12 +72,14 @@ def chosen() -> Blas:
     return _scipy()
 
 
-@cache
 def _scipy() -> Blas:
-    module = _cython_blas()
-    capsules = module.__pyx_capi__
-    sgemm, dgemm = (_address_in(capsules[name]) for name in ("sgemm", "dgemm"))
-    return Blas("scipy", version("scipy"), sgemm, dgemm, _one_thread_of_scipy)
+    return Blas("scipy", version("scipy"), _addresses_of_scipy, _one_thread_of_scipy)
+
+
+@cache
+def _addresses_of_scipy() -> tuple[int, int]:
+    capsules = _cython_blas().__pyx_capi__
+    return _address_in(capsules["sgemm"]), _address_in(capsules["dgemm"])
 
 
 def _cython_blas() -> Any:
@@ -114,7 +116,7 @@ def _address_in(capsule: Any) -> int:
 def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
-    _scipy()  # the library must be loaded before it is looked for
+    _addresses_of_scipy()  # the library must be loaded before it is looked for
     return ThreadpoolController()
 
 
@@ -149,4 +151,4 @@ def _mkl() -> Blas:
     library.MKL_Set_Threading_Layer(1)  # sequential: the threads are those of the kernel
     library.MKL_Set_Interface_Layer(0)  # 32-bit integers
     sgemm, dgemm = (ctypes.cast(getattr(library, n), ctypes.c_void_p).value or 0 for n in ("sgemm", "dgemm"))
-    return Blas("mkl", version("mkl"), sgemm, dgemm, nullcontext)
+    return Blas("mkl", version("mkl"), lambda: (sgemm, dgemm), nullcontext)

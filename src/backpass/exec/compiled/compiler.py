@@ -94,7 +94,7 @@ class Unit:
         return self._functions[name]
 
     def products(self) -> Unit:
-        """The module of matrix products: they are written as they should run, and skip most of LLVM's passes."""
+        """The module of matrix products. They are written as they should run: few of LLVM's passes see it."""
         if self._products is None:
             self._products = Unit(self.real)
         return self._products

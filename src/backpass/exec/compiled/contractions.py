@@ -59,7 +59,7 @@ def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> No
         target = f"{target}[from_{m}*{n_}:]"
         a_buffer = f"{a_buffer}[from_{m}:]" if a_turned else f"{a_buffer}[from_{m}*{k_}:]"
     whole = variable(m)
-    if prefers_blas(rows, columns, depth, low.dtype):
+    if prefers_blas(rows, columns, depth, low.dtype, low.blas):
         a_row, b_row = (whole if a_turned else k_), (k_ if b_turned else n_)
         turned = f"{a_turned:d}, {a_row}, {b_turned:d}, {b_row}"
         low.out.append(f"gemm({target}, {a_buffer}, {b_buffer}, {m_}, {n_}, {k_}, {turned}, {alpha}, {beta})")

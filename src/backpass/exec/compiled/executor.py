@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from threading import Thread
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,12 @@ from backpass.exec.compiled import blas
 from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
 from backpass.exec.compiled.compiler import Argument
 from backpass.exec.compiled.groups import Group, barrier, joined, shared, span
-from backpass.exec.compiled.kernels import Kernel, arena, build, flat_view
+from backpass.exec.compiled.kernels import Kernel, arena, build, calls_blas, flat_view
 from backpass.exec.compiled.lower import lower, one_real_type
 from backpass.exec.compiled.source import KINDS
 from backpass.exec.compiled.updates import carried_only
-from backpass.exec.threads import is_tiny, is_worth_splitting, threads_for
+from backpass.exec.machine import library_name
+from backpass.exec.threads import Pace, Together, is_tiny, is_worth_splitting, threads_for
 from backpass.ir import ArrayType, Graph, Node
 from backpass.ir.types import Dim, dims_of
 
@@ -52,7 +55,9 @@ class CompiledFunction:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.lowered = lower(graph, in_place=False, sizes=dict.fromkeys(graph.dims, _USUAL_SIZE))
+        self.blas = blas.chosen()
+        usual = dict.fromkeys(graph.dims, _USUAL_SIZE)
+        self.lowered = lower(graph, in_place=False, sizes=usual, blas=self.blas.name)
         self.dims = sorted(graph.dims)
         self.scalars = {name: node for name, node in graph.outputs.items() if node.shape == ()}
         place = self.lowered.place
@@ -64,9 +69,8 @@ class CompiledFunction:
             *(Argument(f"n_{d}", "int64", array=False) for d in self.dims),
         ]
         self.source = self._source()
-        self._blas = blas.chosen()
         self._kernel = build(
-            self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self._blas
+            self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self.blas
         )
 
     def _memory(self) -> dict[str, ArrayType]:
@@ -88,7 +92,7 @@ class CompiledFunction:
         buffers = arena({n: t.bind(dims) for n, t in self._memory().items()})
         scalars = {name: np.zeros(1, n.array_type.numpy_dtype) for name, n in self.scalars.items()}
         arrays = [*given.values(), *buffers.values(), *scalars.values()]
-        with self._blas.alone():
+        with _limits(self):
             done = self._kernel(*arrays, *(dims[d] for d in self.dims))
         _check_rows(done)
         results: dict[str, Array] = {}
@@ -132,7 +136,9 @@ class CompiledLoop:
         self.kept = {name: n for name, n in held_inputs(step).items() if name in self.cut.inputs}
         self.dim = self._batch_dimension(data)
         dims = {self.dim: batch}
-        self.lowered = lower(self.cut, in_place=True, sizes=dims, split=is_worth_splitting(step, dims))
+        self.blas = blas.chosen()
+        split = is_worth_splitting(step, dims)
+        self.lowered = lower(self.cut, in_place=True, sizes=dims, split=split, blas=self.blas.name)
         place = self.lowered.place
         self.data = {name: data[name] for name in self.data_inputs}
         self.rows = {name: flat_view(array) for name, array in self.data.items()}
@@ -142,10 +148,9 @@ class CompiledLoop:
         held = {f"held {name}": n.array_type for name, n in self.kept.items()}
         self.memory = arena(held | self.batches | buffers)
         self.held = {name: self.memory[f"held {name}"] for name in self.kept}
-        self.threads = threads_for(step, dims) if self.lowered.split else 1
         self.arguments = self._arguments()
         self.source = self._source()
-        self.blas = blas.chosen()
+        self.threads = threads_for(step, dims)
         self._usual = {f"n_{self.dim}": batch} if is_tiny(step, dims) else None
         self._kernel: Kernel | None = None
         self._loaded: set[str] = set()
@@ -169,6 +174,7 @@ class CompiledLoop:
         dims = {self.dim: self.batch}
         types = {name: t.bind(dims) for name, t in self.lowered.private.items()}
         self._private = [arena(types) for _ in range(count if self.lowered.split else 1)]
+        self._pace = Pace(self.threads if calls_blas(self.source) else 1, self.threads)
 
     def _batch_dimension(self, data: Mapping[str, Array]) -> str:
         """The one named dimension: the rows of a batch, the first axis of every data input."""
@@ -267,6 +273,9 @@ class CompiledLoop:
     def _source(self) -> str:
         return "\n".join(line for group in self.groups() for line in group.lines) + "\n"
 
+    def blas_name(self) -> str:
+        return library_name(self.blas.name) if calls_blas(self.source) else "products of its own"
+
     def load(self, carry: Mapping[str, Array]) -> None:
         for name, array in self.held.items():
             if name in carry:
@@ -286,39 +295,49 @@ class CompiledLoop:
             sizes.max() > self.batch or sizes.min() < 1 or order.min() < 0 or order.max() >= self._length
         ):
             raise ValueError("an order or a batch is outside of what this loop was compiled for")
+        order, starts = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(starts, np.int64)
+        numbers = np.ascontiguousarray(numbers, np.float64).reshape(steps, len(self.numbers))
         watched = np.empty(steps, np.float64)
-        given = (
-            np.ascontiguousarray(order, np.int64),
-            np.ascontiguousarray(starts, np.int64),
-            np.ascontiguousarray(numbers, np.float64).reshape(-1),
-            watched,
-            np.zeros(BARRIER_ENTRIES, np.int64),
-            steps,
-        )
+        done = stretch = 0
+        with _limits(self):
+            while done < steps and done >= 0 and stretch == 0:
+                threads, stretch = self._pace.next(steps - done)
+                begun = time.perf_counter()
+                here = self._stretch(order, starts[done:], numbers[done:], watched[done:], stretch, threads)
+                self._pace.saw(threads, here, time.perf_counter() - begun)
+                stretch -= here  # what is left of it where the kernel stopped
+                done = done + here if here >= 0 else here
+        _check_rows(done)
+        self._last_rows = int(sizes[min(done, steps - 1)]) if steps else 0
+        return Chunk(int(done), watched[: min(done + 1, steps)])
 
-        kernel = self.compile()
+    def _stretch(
+        self, order: Array, starts: Array, numbers: Array, watched: Array, steps: int, threads: int
+    ) -> int:
+        """Some steps; how many were done, or less than 0 where a row number was wrong."""
+        kernel, sync = self.compile(), np.zeros(BARRIER_ENTRIES, np.int64)
+        given = order, starts, numbers.reshape(-1), watched, sync, steps
 
         def part(thread: int) -> int:
             private = self._private[thread].values()
             arrays = *self.rows.values(), *self.memory.values(), *private
-            return kernel(*arrays, *given, thread, self.threads)
+            return kernel(*arrays, *given, thread, threads)
 
-        with self.blas.alone():
-            others = [Thread(target=part, args=(k,), daemon=True) for k in range(1, self.threads)]
-            for thread in others:
-                thread.start()
-            done = part(0)
-            for thread in others:
-                thread.join()
-        _check_rows(done)
-        self._last_rows = int(sizes[min(done, steps - 1)]) if steps else 0
-        return Chunk(int(done), watched[: min(done + 1, steps)])
+        others = Together(part, range(1, threads))
+        done = part(0)
+        others.join()
+        return done
 
     def peek(self, node: Node) -> Array | None:
         place = self.lowered.place.get(node)
         if place is None or (place not in self.batches and place not in self.lowered.buffers):
             return None
         return _shaped(self.memory[place], node.array_type.bind({self.dim: self._last_rows}))
+
+
+def _limits(kernel: CompiledFunction | CompiledLoop) -> AbstractContextManager[Any]:
+    """BLAS stays in the thread that calls it."""
+    return kernel.blas.alone() if calls_blas(kernel.source) else nullcontext()
 
 
 def _parts(dim: Dim, size: str) -> list[str]:

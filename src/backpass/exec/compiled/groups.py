@@ -80,7 +80,7 @@ def loops(shape: Iterable[Dim], index: Iterable[str], body: Iterable[str], group
 
 
 def over(shape: tuple[Dim, ...], body: Sequence[str], group: Group) -> list[str]:
-    """Loops over all entries of a shape, ``i0``, ``i1``, ...; one loop where the place of an entry is enough."""
+    """Loops over the entries of a shape, ``i0``, ``i1``, ...; one loop where only their places are read."""
     index = tuple(f"i{k}" for k in range(len(shape)))
     entry = f"[{flat(shape, index)}]"
     at_once = [line.replace(entry, "[q]") for line in body]

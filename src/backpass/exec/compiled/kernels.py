@@ -55,7 +55,7 @@ def build(
         if code is None:
             code = compiled(source, real, arguments, constants, usual)
             _keep(name, code)
-        _loaded[name] = _load(code, used)
+        _loaded[name] = _load(code, used if calls_blas(source) else None)
     return _loaded[name]
 
 
@@ -98,7 +98,12 @@ def _parsed(module: Any) -> Any:
     return llvm.parse_assembly(str(module))
 
 
-def _load(code: bytes, used: blas.Blas) -> Kernel:
+def calls_blas(source: str) -> bool:
+    """Whether a kernel has products that are left to BLAS."""
+    return "gemm(" in source
+
+
+def _load(code: bytes, used: blas.Blas | None) -> Kernel:
     _symbols(used)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target.machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
@@ -113,10 +118,11 @@ def _load(code: bytes, used: blas.Blas) -> Kernel:
     return kernel
 
 
-def _symbols(used: blas.Blas) -> None:
+def _symbols(used: blas.Blas | None) -> None:
     """Tell LLVM where the functions lie that kernels call."""
-    llvm.add_symbol("backpass_sgemm", used.sgemm)
-    llvm.add_symbol("backpass_dgemm", used.dgemm)
+    if used is not None:
+        for name, address in zip(("backpass_sgemm", "backpass_dgemm"), used.addresses(), strict=True):
+            llvm.add_symbol(name, address)
     for name, address in _addresses().items():
         llvm.add_symbol(name, address)
 

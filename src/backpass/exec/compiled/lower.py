@@ -62,7 +62,9 @@ class Lowered:
     constants: dict[str, float] = field(default_factory=dict)
 
 
-def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool = False) -> Lowered:
+def lower(
+    graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool = False, blas: str = "scipy"
+) -> Lowered:
     """Lower a program.
 
     Parameters
@@ -76,25 +78,29 @@ def lower(graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool = 
         How large the named dimensions usually are. Kernels take any size; this chooses between products.
     split : bool
         Divide the statements among threads, where the program allows it.
+    blas : {"scipy", "mkl"}
+        Which BLAS there is for large products.
 
     Raises
     ------
     NotLowered
         The program has an op, a dtype or a shape that has no lowering; the message names the op.
     """
-    lowering = Lowering(graph, in_place, sizes, split)
+    lowering = Lowering(graph, in_place, sizes, split, blas)
     if split and not lowering.can_split:
-        lowering = Lowering(graph, in_place, sizes, False)
+        lowering = Lowering(graph, in_place, sizes, False, blas)
     return lowering.result
 
 
 class Lowering:
     """One lowering under way."""
 
-    def __init__(self, graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool) -> None:
+    def __init__(
+        self, graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool, blas: str
+    ) -> None:
         from backpass.exec.compiled import updates
 
-        self.graph, self.users, self.sizes = graph, graph.users, sizes
+        self.graph, self.users, self.sizes, self.blas = graph, graph.users, sizes, blas
         self.dtype = one_real_type(graph)
         self.result = Lowered(self.dtype, split=split)
         self.groups = self.result.groups

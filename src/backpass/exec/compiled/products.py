@@ -4,11 +4,11 @@ BLAS is made for large matrices. On those of a training step, calling it and pac
 the product; here the sums of a block of C are held in registers while k multiply-adds pass over them.
 
 Every entry of C is changed in one way, whatever the other sizes, however they are cut into blocks or among
-threads, and for any width of vectors: k is cut into equal turns of at most 512; in each,
-``s = fma(A[i, k], B[k, j], s)`` from s = 0 in the order of k, then ``C[i, j] = fma(alpha, s, beta C[i, j])``,
-with beta = 1 from the second turn on. So the
-result is a fixed function of the operands, and a weight is rounded once by an update, not once by each row of
-the batch. (Only a processor without fused multiply-add rounds differently.)
+threads, and for any width of vectors: k is cut into turns of at most 512 (of equal ones where it is known);
+in each, ``s = fma(A[i, k], B[k, j], s)`` from s = 0 in the order of k, and then
+``C[i, j] = fma(alpha, s, beta C[i, j])``, with beta = 1 from the second turn on. So the result is a fixed
+function of the operands, and a weight is rounded once by an update, not once by each row of the batch. (Only
+a processor without fused multiply-add rounds differently.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 from llvmlite import ir
 
 from backpass.exec.compiled.compiler import INT, POINTER, VOID, Body, Number, Unit, llvm_type
-from backpass.exec.compiled.source import PANEL
 from backpass.exec.compiled.target import vector_bytes
 
 _I32 = ir.IntType(32)
@@ -53,7 +52,7 @@ class _Strip:
 
 def turns(k: int) -> tuple[int, bool]:
     """How much of k is done at a time, and whether that divides it."""
-    count = -(-k // DEPTH)
+    count = max(1, -(-k // DEPTH))
     depth = -(-k // count)
     return depth, k % count == 0
 
@@ -186,7 +185,11 @@ class _Product:
                 )
                 self.turn(A, B, left, 1.0 if self.beta == 1.0 else beta)
 
-            self.loop(self.k, one, depth)
+            stop = self.k
+            if not isinstance(stop, int):  # one turn also where k is 0: C becomes beta C
+                once = ir.Constant(INT, 1)
+                stop = self.b.select(self.b.icmp_signed(">", stop, once), stop, once)
+            self.loop(stop, one, depth)
         self.b.ret_void()
 
     def turn(self, A: Any, B: Any, depth: Size, beta: Any) -> None:
@@ -326,9 +329,9 @@ class _Product:
         branch = b.cbranch(b.icmp_signed("<", following, self.code(depth)), inside, done)
         self.keep(branch)
         last_block = b.block
-        for phi, following in ((q, following), (a_at, a_next), (b_at, b_next)):
+        for phi, new in ((q, following), (a_at, a_next), (b_at, b_next)):
             phi.add_incoming(ir.Constant(INT, 0), before)
-            phi.add_incoming(following, last_block)
+            phi.add_incoming(new, last_block)
         b.position_at_end(done)
         ended = []
         for row, new in zip(sums, running, strict=True):
@@ -472,10 +475,9 @@ def mm(body: Body, arguments: Sequence[ast.expr]) -> None:
     factors = [body.number(a) for a in arguments[11:13]]
     usual = [_known(body.number(a)) for a in arguments[13:]]
     known = [_known(x) for x in sizes]
-    fixed = [v if v in (0.0, 1.0) else None for v in map(_known, factors)]
-    name = "mm_" + "_".join(
-        "x" if v is None else f"{v:g}".replace("-", "m") for v in (*known, *fixed, *usual)
-    )
+    alpha, beta = map(_known, factors)
+    fixed = [alpha if alpha == 1.0 else None, beta if beta in (0.0, 1.0) else None]
+    name = "mm_" + "_".join("x" if v is None else str(v) for v in (*known, *fixed, *usual))
     real = llvm_type(unit.real)
 
     def write(function: Any) -> None:
