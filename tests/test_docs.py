@@ -21,7 +21,9 @@ import backpass
 MODULES = ["backpass", *(m.name for m in pkgutil.walk_packages(backpass.__path__, "backpass."))]
 PAGES = sorted((REPO / "docs").glob("*.md"))
 #: Pages that must show something that runs.
-LESSONS = {"add-an-op", "backprop-from-zero", "bring-your-own-data", "read-a-backward-pass", "why"}
+LESSONS = {
+    "add-an-op", "backprop-from-zero", "bring-your-own-data", "how-it-runs", "read-a-backward-pass", "why",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [m for m in MODULES if not m.endswith("__main__")])

@@ -100,7 +100,7 @@ def test_threads_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "threads_for", lambda step, dims: 3)
     found = listed(NETS["digits"]())
     assert (found.threads, found.split) == (3, True)
-    assert "here 3 threads" in str(found)
+    assert "divided among threads, here up to 3." in str(found)
     assert any(block.note == "threads wait for each other" for block in found.blocks)
     assert {"from_B", "to_B", "from_64"} <= found.names.keys()
 

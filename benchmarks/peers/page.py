@@ -146,7 +146,7 @@ def as_json(results: Results) -> str:
 
 
 def _machine(results: Results) -> list[str]:
-    own = {"numpy": "NumPy", "scipy": "SciPy", "numba": "Numba", "llvmlite": "llvmlite"}
+    own = {"numpy": "NumPy", "scipy": "SciPy", "llvmlite": "llvmlite"}
     measured = {"mkl": "MKL", "scikit-learn": "scikit-learn", "torch": "PyTorch", "jax": "JAX"}
     versions = ", ".join(f"{name} {version(p)}" for p, name in (own | measured).items() if has(p))
     absent = [name for p, name in measured.items() if not has(p)]

@@ -57,7 +57,7 @@ class Listing:
     dtype : {"f32", "f64"}
         What `real` is.
     batch, threads : int
-        Rows of the largest batch, and how many threads divide a step.
+        Rows of the largest batch, and among how many threads a step is divided at the most.
     split : bool
         Whether the source is written for more than one thread.
     mm, gemm : tuple of str
@@ -104,8 +104,8 @@ class Listing:
         return "\n".join(printed)
 
     def _facts(self) -> Iterator[str]:
-        count = "one thread" if self.threads == 1 else f"{self.threads} threads"
-        threads = f"divided among threads, here {count}" if self.split else "for one thread"
+        most = "one" if self.threads == 1 else f"up to {self.threads}"
+        threads = f"divided among threads, here {most}" if self.split else "for one thread"
         yield f"Source of the compiled executor, {threads}."
         yield f"Numbers are {self.dtype} (real); a batch has up to {self.batch:,} rows."
         for products, by in ((self.mm, "of our own (mm)"), (self.gemm, f"by BLAS (gemm: {self.blas})")):
