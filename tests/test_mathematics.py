@@ -1,4 +1,4 @@
-"""What kernels calculate of single numbers, against the true values: `mathematics`, and the other functions."""
+"""What kernels calculate of single numbers, against the true values."""
 
 from __future__ import annotations
 
@@ -86,10 +86,22 @@ def edges(dtype: str) -> Any:
     """Zeros, infinities, the smallest and the largest, and where results overflow, vanish or change rule."""
     info = np.finfo(FLOATS[dtype])
     top, bottom = math.log(float(info.max)), math.log(float(info.smallest_subnormal))
-    places = [0.0, 0.3465735, 0.625, 0.6931472, math.sqrt(0.5), 1.0, math.sqrt(2), 2.0, 20.0, 30.0, 50.0,
-              89.0, 104.0, 710.0, 746.0, top, -bottom, float(info.max), float(info.tiny), 3 * float(info.tiny),
-              float(info.smallest_subnormal), float(info.eps), float(info.eps) / 2, np.inf]  # fmt: skip
-    around = np.array(places, info.dtype)
+    rules = [
+        0.3465735,
+        0.625,
+        0.6931472,
+        math.sqrt(0.5),
+        1.0,
+        math.sqrt(2),
+        2.0,
+        30.0,
+        50.0,
+        89.0,
+        104.0,
+        710.0,
+    ]
+    sizes = [float(v) for v in (info.max, info.tiny, 3 * info.tiny, info.smallest_subnormal, info.eps)]
+    around = np.array([0.0, *rules, *sizes, 746.0, 20.0, top, -bottom, sizes[-1] / 2, np.inf], info.dtype)
     with np.errstate(over="ignore"):
         around = np.concatenate(
             [around, np.nextafter(around, info.dtype.type(np.inf)), np.nextafter(around, info.dtype.type(0))]
