@@ -217,7 +217,7 @@ def test_show_says_why_there_is_no_lowered_source(
 def test_show_lowered_without_the_compiler(
     backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backpass.exec.choose.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("backpass.exec.choose.obstacle_to_compiling", lambda: "llvmlite is not installed")
     said = backpass("show", "runs/small-1", "--lowered")
     assert said.code == 0
     assert "# There is no lowered source: llvmlite is not installed" in said.out
