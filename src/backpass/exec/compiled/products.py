@@ -21,12 +21,13 @@ from typing import Any
 from llvmlite import ir
 
 from backpass.exec.compiled.compiler import INT, POINTER, VOID, Body, Number, Unit, llvm_type
-from backpass.exec.compiled.target import vector_bytes
+from backpass.exec.compiled.source import PANEL
+from backpass.exec.compiled.target import vector_bytes, vector_registers
 
 _I32 = ir.IntType(32)
 #: How much of k is done at a time, at the most.
 DEPTH = 512
-_SMALL = 6_144  # entries of B that stay in the first cache while the rows of A pass
+_SMALL_BYTES = 24_576  # of B, which stay in the first cache while the rows of A pass
 #: From so many rows and bytes of B on, copying a strip of it together pays.
 _PACKED_ROWS, _PACKED_BYTES = 24, 1 << 16
 
@@ -59,10 +60,8 @@ def turns(k: int) -> tuple[int, bool]:
 
 def most_rows(vectors: int) -> int:
     """The rows of a block: its sums, a vector of each column and a repeated number fill the registers."""
-    registers = 32 if vector_bytes() == 64 else 16
-    if vectors == 1:
-        return registers - 6
-    return (registers - 4) // vectors
+    registers = vector_registers()
+    return registers - 6 if vectors == 1 else (registers - 4) // vectors
 
 
 def strips(n: int, lanes: int) -> tuple[int, _Strip | None]:
@@ -94,6 +93,7 @@ class _Product:
         self.usual_rows, self.usual_depth = sizes[7:]
         self.alpha, self.beta = alpha, beta
         self.turned = not (isinstance(self.b_col, int) and self.b_col == 1)
+        self.a_is_turned = isinstance(self.a_row, int) and self.a_row == 1
 
     # ---- integers, known or not
 
@@ -171,7 +171,9 @@ class _Product:
     def write(self) -> None:
         """The whole function: k in turns."""
         depth, even = turns(self.k) if isinstance(self.k, int) else (DEPTH, False)
-        if isinstance(self.k, int) and self.k <= depth:
+        if 0 in (self.m, self.n):
+            pass  # there is nothing to write
+        elif isinstance(self.k, int) and self.k <= depth:
             self.turn(self.A, self.B, self.k, self.beta)
         else:
 
@@ -199,18 +201,17 @@ class _Product:
             return
         full, last = strips(self.n, self.full_lanes)
         known = depth if isinstance(depth, int) else min(DEPTH, self.usual_depth)
-        rows = self.usual_rows
-        if known * self.n <= _SMALL:
-            self._small(A, B, depth, beta, full, last)
+        small, tall = known * self.n * self.bytes <= _SMALL_BYTES, self.usual_rows >= _PACKED_ROWS
+        if small or (tall and self.a_is_turned):
+            self._by_rows(A, B, depth, beta, full, last, packed=self.turned or not small)
         else:
-            self._wide(A, B, depth, beta, full, last, packed=self.turned or (
-                rows >= _PACKED_ROWS and known * self.n * self.bytes >= _PACKED_BYTES
-            ))  # fmt: skip
+            packed = self.turned or (tall and known * self.n * self.bytes >= _PACKED_BYTES)
+            self._by_columns(A, B, depth, beta, full, last, packed)
 
-    def _wide(
+    def _by_columns(
         self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, packed: bool
     ) -> None:
-        """Few rows: strip after strip of columns, over all rows."""
+        """Strip after strip of columns, over all rows: each strip of B stays in the first cache."""
 
         def one(strip: _Strip, j: Size) -> None:
             source, b_row, inner = self.at(B, self.mul(j, self.b_col)), self.b_row, strip
@@ -235,21 +236,51 @@ class _Product:
         if last is not None:
             body(last, end if after is None else after)
 
-    def _small(self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None) -> None:
-        """B stays in the first cache: block after block of rows, over all columns."""
-        if self.turned:
+    def _by_rows(
+        self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, packed: bool
+    ) -> None:
+        """Block after block of rows, over as many columns as B may have to stay in a cache."""
+        wide = 2 * self.full_lanes
+        room = PANEL * 4 // self.bytes
+        most = room // (max(1, depth if isinstance(depth, int) else DEPTH) * wide)  # strips that fit
+        if not packed or full + 2 <= most:
+            self._rows_over(A, B, self.C, depth, beta, full, last, packed)
+            return
+        group = most - 2
+
+        def some_columns(g: Any) -> None:
+            j = self.mul(g, wide)
+            B_, C, count = (
+                self.at(B, self.mul(j, self.b_col)),
+                self.at(self.C, j),
+                self.least(self.sub(full, g), group),
+            )
+            self._rows_over(A, B_, C, depth, beta, count, None, packed)
+
+        self.loop(full, some_columns, group)
+        if last is not None:
+            end = full * wide
+            self._rows_over(
+                A, self.at(B, self.mul(end, self.b_col)), self.at(self.C, end), depth, beta, 0, last, packed
+            )
+
+    def _rows_over(
+        self, A: Any, B: Any, C: Any, depth: Size, beta: Any, full: Size, last: _Strip | None, packed: bool
+    ) -> None:
+        if packed:
             self._pack_strips(B, depth, full, last)
-        vectors = max([2] * (full > 0) + ([len(last.offsets)] if last is not None else []))
+        some = not isinstance(full, int) or full > 0
+        vectors = max([2] * some + ([len(last.offsets)] if last is not None else []))
 
         def row_of_blocks(r: int, i: Any) -> None:
-            C, A_ = self.at(self.C, self.mul(i, self.n)), self.at(A, self.mul(i, self.a_row))
+            C_, A_ = self.at(C, self.mul(i, self.n)), self.at(A, self.mul(i, self.a_row))
 
             def one(strip: _Strip, j: Size) -> None:
                 source, b_row, inner = self.at(B, j), self.b_row, strip
-                if self.turned:
+                if packed:
                     source, b_row = self.at(self.panel, self.mul(j, depth)), strip.width
                     inner = strip.side_by_side()
-                self.block(r, strip, inner, self.at(C, j), A_, source, b_row, depth, beta)
+                self.block(r, strip, inner, self.at(C_, j), A_, source, b_row, depth, beta)
 
             self.over_strips(one, full, last)
 

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from backpass.ir.types import Dim, Shape
 
-#: Entries of scratch memory that a product may use: its longest turn of k, three of the widest vectors.
-PANEL = 512 * 48
+#: Entries of scratch memory that a product may use: half of a usual second cache.
+PANEL = 65_536
 #: Kinds of `compiler` by the dtypes of a Graph.
 KINDS = {"f32": "f32", "f64": "f64", "i64": "int64", "bool": "boolean"}
 Index: TypeAlias = tuple[str, ...]  #: the source of the index along each axis

@@ -16,12 +16,18 @@ def features() -> str:
 
 
 @cache
+def _has() -> frozenset[str]:
+    return frozenset(f[1:] for f in features().split(",") if f.startswith("+"))
+
+
 def vector_bytes() -> int:
     """Bytes in a vector."""
-    has = {f[1:] for f in features().split(",") if f.startswith("+")}
-    if "avx512f" in has:
-        return 64
-    return 32 if "avx2" in has else 16
+    return 64 if "avx512f" in _has() else 32 if "avx2" in _has() else 16
+
+
+def vector_registers() -> int:
+    """How many vectors the processor holds."""
+    return 32 if _has() & {"avx512f", "neon"} else 16
 
 
 def processor() -> str:
