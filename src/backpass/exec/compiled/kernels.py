@@ -12,6 +12,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def build(
 @cache
 def _own_source() -> str:
     """What decides how a source becomes native code, besides versions."""
-    names = ("compiler.py", "mathematics.py", "products.py", "barrier.py", "kernels.py", "target.py")
-    return "".join(Path(__file__).with_name(name).read_text(encoding="utf-8") for name in names)
+    names = ("compiler", "mathematics", "products", "source", "barrier", "kernels", "target")
+    return "".join(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in names)
 
 
 def compiled(
@@ -166,7 +167,8 @@ def _keep(name: str, code: bytes) -> None:
         temporary.write_bytes(hashlib.sha256(code).digest() + code)
         os.replace(temporary, path)
     except OSError:
-        return
+        with suppress(OSError):
+            temporary.unlink()
 
 
 # ---- memory
