@@ -48,6 +48,7 @@ def _space(dtype: str) -> dict[str, Any]:
     names = ("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tanh")
     return {name: getattr(np, name) for name in names} | {
         "erf": lambda x: real(math.erf(x)),
+        "fma": lambda x, y, z: x * y + z,
         "gemm": _gemm,
         "mm": _mm,
         "real": real,

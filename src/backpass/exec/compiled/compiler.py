@@ -381,6 +381,9 @@ class Body:
             return self._absolute(xs[0])
         if name == "sqrt":
             return Number(xs[0].kind, self.intrinsic("sqrt", xs[0]))
+        if name == "fma":
+            kind, codes = self.alike(*xs)
+            return Number(kind, self.intrinsic("fmuladd", *(Number(kind, code) for code in codes)))
         if name in _LIBRARY:
             return self.library(name, *xs)
         definition = f"{name}_{self.unit.real}"

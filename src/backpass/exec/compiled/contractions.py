@@ -15,6 +15,8 @@ from backpass.ops import Transpose
 #: those of four times as many.
 _FROM = {"scipy": (1 << 24, 1 << 19), "mkl": (1 << 24, 1 << 19)}
 
+_TINY = 64  # multiplications
+
 if TYPE_CHECKING:
     from backpass.exec.compiled.lower import Lowering
 
@@ -66,7 +68,29 @@ def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> No
         return
     strides = f"1, {whole}" if a_turned else f"{k_}, 1"
     strides += f", 1, {k_}" if b_turned else f", {n_}, 1"
+    if rows * columns * depth <= _TINY:
+        _written_out(low, target, (a_buffer, a_turned), (b_buffer, b_turned), (m_, n_, k_), alpha, beta)
+        return
     low.mm(target, a_buffer, b_buffer, f"{m_}, {n_}, {k_}, {strides}, {alpha}, {beta}", f"{rows}, {depth}")
+
+
+def _written_out(
+    low: Lowering, target: str, a: tuple[str, bool], b: tuple[str, bool], sizes: tuple[str, str, str],
+    alpha: str, beta: str,
+) -> None:  # fmt: skip
+    """A product so small that calling anything takes longer; the same operations as those of `mm`."""
+    m, n, k = sizes
+    x = f"{a[0]}[u*{m} + i]" if a[1] else f"{a[0]}[i*{k} + u]"
+    y = f"{b[0]}[j*{k} + u]" if b[1] else f"{b[0]}[u*{n} + j]"
+    before = low.constant(0.0) if beta == low.constant(0.0) else f"{beta} * {target}[i*{n} + j]"
+    low.out.extend([
+        f"for i in range({m}):",
+        f"    for j in range({n}):",
+        f"        part = {low.constant(0.0)}",
+        f"        for u in range({k}):",
+        f"            part = fma({x}, {y}, part)",
+        f"        {target}[i*{n} + j] = fma({alpha}, part, {before})",
+    ])  # fmt: skip
 
 
 def operand(low: Lowering, node: Node, rows: bool = False) -> tuple[str, bool]:
