@@ -69,19 +69,21 @@ def product(low: Lowering, target: str, node: Node, alpha: str, beta: str) -> No
     strides = f"1, {whole}" if a_turned else f"{k_}, 1"
     strides += f", 1, {k_}" if b_turned else f", {n_}, 1"
     if rows * columns * depth <= _TINY:
-        _written_out(low, target, (a_buffer, a_turned), (b_buffer, b_turned), (m_, n_, k_), alpha, beta)
+        x = f"{a_buffer}[u*{whole} + i]" if a_turned else f"{a_buffer}[i*{k_} + u]"
+        y = f"{b_buffer}[j*{k_} + u]" if b_turned else f"{b_buffer}[u*{n_} + j]"
+        _written_out(low, target, x, y, (m_, n_, k_), alpha, beta)
         return
     low.mm(target, a_buffer, b_buffer, f"{m_}, {n_}, {k_}, {strides}, {alpha}, {beta}", f"{rows}, {depth}")
 
 
 def _written_out(
-    low: Lowering, target: str, a: tuple[str, bool], b: tuple[str, bool], sizes: tuple[str, str, str],
-    alpha: str, beta: str,
-) -> None:  # fmt: skip
-    """A product so small that calling anything takes longer; the same operations as those of `mm`."""
+    low: Lowering, target: str, x: str, y: str, sizes: tuple[str, str, str], alpha: str, beta: str
+) -> None:
+    """A product so small that calling anything takes longer; the same operations as those of `mm`.
+
+    `x` and `y` are the entries A[i, u] and B[u, j].
+    """
     m, n, k = sizes
-    x = f"{a[0]}[u*{m} + i]" if a[1] else f"{a[0]}[i*{k} + u]"
-    y = f"{b[0]}[j*{k} + u]" if b[1] else f"{b[0]}[u*{n} + j]"
     before = low.constant(0.0) if beta == low.constant(0.0) else f"{beta} * {target}[i*{n} + j]"
     low.out.extend([
         f"for i in range({m}):",

@@ -20,6 +20,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
+from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.exec.compiled import barrier, blas, target
 from backpass.exec.compiled.compiler import Argument
@@ -182,12 +183,24 @@ def flat_view(array: Array) -> Array:
 
 
 def arena(types: Mapping[str, ArrayType]) -> dict[str, Array]:
-    """One piece of memory for all arrays of a kernel, each beginning on a cache line."""
+    """One piece of memory for all arrays of a kernel, each beginning on a cache line.
+
+    Raises
+    ------
+    UsageError
+        There is not as much memory.
+    """
     starts, size = {}, 0
     for name, type_ in types.items():
         starts[name] = size
         size += -(-type_.nbytes // 64) * 64
-    raw = np.zeros(size + 64, np.uint8)
+    try:
+        raw = np.zeros(size + 64, np.uint8)
+    except (MemoryError, ValueError):  # ValueError: more than NumPy counts to
+        raise UsageError(
+            f"the values of a step need {size / 1e9:,.1f} GB of memory, which this computer does not give.\n"
+            "  Make the layers or the batch smaller."
+        ) from None
     first = -raw.ctypes.data % 64
     return {
         name: raw[first + starts[name] : first + starts[name] + t.nbytes].view(t.numpy_dtype)
