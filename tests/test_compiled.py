@@ -3,20 +3,33 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
+import test_lowering
 from hypothesis import given
 from op_samples import programs_of_all_ops
-from stages import LOOPS, check_loop, check_random_bits, loop_named
+from stages import (
+    BATCH,
+    KINDS,
+    LOOPS,
+    ROWS,
+    Case,
+    check_loop,
+    check_random_bits,
+    finished,
+    loop_named,
+    started,
+)
 from strategies import programs
 
 import backpass as bp
-from backpass.errors import DataError, NotLowered
+from backpass.errors import DataError, NotLowered, UsageError
 from backpass.exec.choose import compile_loop
-from backpass.exec.compiled import Compiled
+from backpass.exec.compiled import Compiled, CompiledLoop, executor, kernels
 from backpass.exec.compiled.lower import lower
 from backpass.exec.reference import Reference
 from backpass.ir import Graph
@@ -105,6 +118,7 @@ NETS = {
     "each output": ([20, 7, 4], "sigmoid", "sigmoid", "cross_entropy", bp.SGD(0.3)),
     "squares": ([20, 7, 2], "tanh", "identity", "squared_error", bp.SGD(0.01, 0.5)),
     "no hidden layer": ([20, 3], "relu", "sigmoid", "squared_error", bp.SGD(0.3)),
+    "wide": ([150, 90, 40, 3], "relu", "softmax", "cross_entropy", bp.SGD(0.05, 0.9)),
     "one unit": ([1, 1, 1], "sigmoid", "identity", "squared_error", bp.SGD(0.1)),
 }
 
@@ -239,3 +253,232 @@ def test_a_fresh_process_loads_the_kernel_and_gets_the_same_bits(tmp_path: Path)
     assert kernels[0].stat().st_mtime_ns == stamp
     kernels[0].write_bytes(kernels[0].read_bytes()[:-1])
     assert go() == first  # a damaged one is written again
+
+
+@slow
+@pytest.mark.parametrize(
+    "name",
+    ["values_that_replace_each_other", "a_value_that_reads_itself_out_of_place", "special_values",
+     "integers_stay_integers", "outputs_without_an_array", "a_value_that_is_read_twice_is_written_once",
+     "a_carried_value_that_only_other_outputs_read", "a_buffer_is_used_again_for_its_own_dtype_only"],
+)  # fmt: skip
+def test_native_code_does_what_the_source_says(name: str) -> None:
+    """Tests that run kernels in Python, once more with a compiler."""
+    getattr(test_lowering, f"test_{name}")()
+
+
+# ---- threads
+
+
+class Always:
+    """In place of `Pace`: as many threads as there are, at every step."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.most = most
+
+    def next(self, steps: int) -> tuple[int, int]:
+        return self.most, steps
+
+    def saw(self, threads: int, steps: int, seconds: float) -> None:
+        return
+
+
+@pytest.fixture
+def divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any step is divided among threads, however short it is."""
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: True)
+    monkeypatch.setattr(executor, "Pace", Always)
+
+
+def shared_weights(dtype: str) -> Case:
+    """A matrix that is used twice, once turned, so that its gradient is a sum of two products."""
+    rng, optimiser = np.random.default_rng(5), bp.Adam(0.01, clip_norm=0.1)
+    x, W = data("x", f"{dtype}[B,6]"), parameter("W", f"{dtype}[6,7]")
+    again = Tanh()((x @ W).named("z")) @ W.T
+    C = Mean()(Sum((1,))((again - x) * (again - x)), name="C")
+    rows = {"x": rng.standard_normal((ROWS, 6)).astype(KINDS[dtype])}
+    return started(finished({"C": C}, {}, optimiser, dtype), rows, optimiser, rng)
+
+
+def of_a_net(name: str) -> Case:
+    sizes, hidden, last, loss, optimizer = NETS[name]
+    net = bp.Network([*(bp.Dense(k, hidden) for k in sizes[1:-1]), bp.Dense(sizes[-1], last)])
+    step = step_graph(net, loss, optimizer, sizes[0], "f32")
+    rng = np.random.default_rng(0)
+    rows = {
+        "x": rng.standard_normal((ROWS, sizes[0])),
+        "t": np.eye(sizes[-1])[rng.integers(0, sizes[-1], ROWS)],
+    }
+    start = net.initial(sizes[0], 0, "f32")
+    start |= {k: np.zeros(n.shape, np.float32) for k, n in step.inputs_of_kind("state").items()}
+    return Case(step, {k: v.astype(np.float32) for k, v in rows.items()}, start, dict(optimizer.numbers))
+
+
+DIVIDED = {
+    **{name: lambda name=name: loop_named(name, "f32") for name in LOOPS if name != "embedding"},
+    **{f"net: {name}": lambda name=name: of_a_net(name) for name in NETS},
+    "shared weights": lambda: shared_weights("f32"),
+}
+QUICK = ("adamw", "batch normalisation", "dropout", "shared weights", "net: momentum", "net: wide")
+
+
+def result(loop: CompiledLoop, case: Case, steps: int) -> bytes:
+    """All bits of what some steps from the start leave."""
+    loop.load(case.start)
+    chunk = loop.run(*case.span(0, steps))
+    assert chunk.done == steps
+    return b"".join([chunk.watched.tobytes(), *(a.tobytes() for a in loop.state().values())])
+
+
+@pytest.mark.usefixtures("divided")
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=slow) for n in DIVIDED])
+def test_any_number_of_threads_gives_the_same_bits(name: str) -> None:
+    """Last batches of two rows, which not every thread has a part of, included."""
+    case = DIVIDED[name]()
+    loop = Compiled().compile_loop(case.step, case.rows, BATCH)
+    assert loop.lowered.split
+    assert "barrier(" in loop.source
+    assert "mm(" in loop.source or name != "net: wide"
+    loop.threads = 1
+    one = result(loop, case, 16)
+    for count in (2, 3, 3):
+        loop.threads = count
+        assert loop.threads == count
+        assert result(loop, case, 16) == one, count
+    reference = Reference().compile_loop(case.step, case.rows, BATCH)
+    for executor_ in (loop, reference):
+        executor_.load(case.start)
+        executor_.run(*case.span(0, 3))
+    for key, array in reference.state().items():
+        np.testing.assert_allclose(loop.state()[key], array, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.usefixtures("divided")
+def test_what_cannot_be_divided_is_done_by_one_thread() -> None:
+    """A row number that is wrong ends a run, and would leave the other threads waiting."""
+    case = loop_named("embedding", "f32")
+    loop = Compiled().compile_loop(case.step, case.rows, BATCH)
+    loop.threads = 3
+    assert not loop.lowered.split
+    assert loop.threads == 1
+    assert "barrier(" not in loop.source
+    assert result(loop, case, 9) == result(loop, case, 9)
+
+
+@pytest.mark.usefixtures("divided")
+def test_the_guard_stops_all_threads() -> None:
+    case = loop_named("adamw", "f32")
+    order = case.span(0, 9)[0]
+    case.rows["x"][order[20], 0] = np.nan  # in the third batch
+    loop = Compiled().compile_loop(case.step, case.rows, BATCH)
+    for count in (1, 2, 3):
+        loop.threads = count
+        loop.load(case.start)
+        chunk = loop.run(*case.span(0, 9))
+        assert chunk.done == 2
+        assert np.isfinite(chunk.watched).tolist() == [True, True, False]
+        stopped = {name: array.copy() for name, array in loop.state().items()}
+        loop.load(case.start)
+        assert loop.run(*case.span(0, 2)).done == 2
+        assert all(loop.state()[name].tobytes() == array.tobytes() for name, array in stopped.items())
+        assert loop.run(*case.span(2, 3)).done == 0
+
+
+def test_a_variable_of_the_system_limits_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: True)
+    monkeypatch.setattr("backpass.exec.threads.FLOPS_A_THREAD", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(5)), raising=False)
+    case = loop_named("SGD", "f32")
+    for limit, count in (("1", 1), ("2", 2), ("3", 3), ("64", 5), ("", 5)):
+        monkeypatch.setenv("BACKPASS_THREADS", limit)
+        assert CompiledLoop(case.step, case.rows, BATCH, "C").threads == count
+
+
+# ---- memory
+
+
+@pytest.mark.usefixtures("divided")
+def test_a_step_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native code calls nothing that allocates, and always works on the same memory; per step Python keeps
+    some numbers, and no arrays."""
+    made = []
+    compiled = kernels.compiled
+    monkeypatch.setattr(kernels, "compiled", lambda *given: made.append(compiled(*given)) or made[0])
+    monkeypatch.setattr(kernels, "_loaded", {})
+    monkeypatch.setattr(kernels, "_read", lambda name: None)
+    case = loop_named("adamw", "f32")
+    loop = Compiled().compile_loop(case.step, case.rows, BATCH)
+    loop.threads = 2
+    (code,) = made
+    assert b"kernel" in code
+    assert b"backpass_yield" in code  # names of what it calls are found
+    for name in (b"malloc", b"calloc", b"realloc", b"free", b"_Znw", b"mmap"):
+        assert name not in code
+    loop.load(case.start)
+
+    def addresses() -> list[int]:
+        every = [loop.rows, loop.memory, *loop._private]
+        return [array.ctypes.data for arrays in every for array in arrays.values()]
+
+    before, peaks = addresses(), []
+    for steps in (10, 10, 300):  # the first fills what Python keeps
+        span = case.span(0, steps)
+        tracemalloc.start()
+        loop.run(*span)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert addresses() == before
+    assert peaks[2] - peaks[1] < 290 * 3 * 8 + 4000  # the watched numbers, and the sizes of batches
+
+
+# ---- bad input
+
+
+def trained(X: np.ndarray, y: np.ndarray, width: int = 4) -> dict[str, np.ndarray]:
+    net = bp.Network([bp.Dense(width, "tanh"), bp.Dense(3, "softmax")])
+    return bp.train(net, (X, y), epochs=2, seed=0, executor="compiled").weights
+
+
+def test_rows_of_any_kind_and_order() -> None:
+    X, y = np.random.default_rng(0).integers(-8, 8, (40, 5)) / 4.0, np.arange(40) % 3
+    fixed = X.copy(), y.copy()
+    for array in fixed:
+        array.flags.writeable = False
+    wanted = trained(X, y)
+    for name, rows in {
+        "strided": (np.repeat(X, 2, axis=1)[:, ::2], np.repeat(y, 2)[::2]),
+        "column after column": (np.asfortranarray(X), y),
+        "backwards": (X[::-1].copy()[::-1], y),
+        "big-endian": (X.astype(">f8"), y.astype(">i4")),
+        "float16": (X.astype(np.float16), y),
+        "float32": (X.astype(np.float32), y.astype(np.int8)),
+        "long double": (X.astype(np.longdouble), y),
+        "objects": (X.astype(object), y),
+        "read-only": fixed,
+    }.items():
+        weights = trained(*rows)
+        assert all(weights[key].tobytes() == array.tobytes() for key, array in wanted.items()), name
+
+
+def test_no_rows_and_no_columns() -> None:
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6) % 3
+    with pytest.raises(DataError, match="X has 0 rows"):
+        trained(X[:0], y[:0])
+    with pytest.raises(DataError, match="X has 0 columns"):
+        trained(X[:, :0], y)
+    function = Compiled().compile(Graph({"y": Sum((0,))(Tanh()(data("x", "f64[B,3]")))}))
+    assert function({"x": np.ones((0, 3))})["y"].tolist() == [0, 0, 0]
+    x, W = data("x", "f64[B,3]"), parameter("W", "f64[3,5]")
+    products = Compiled().compile(Graph({"z": x @ W, "dW": x.T @ (x @ W)}))
+    got = products({"x": np.ones((0, 3)), "W": np.ones((3, 5))})
+    assert got["z"].shape == (0, 5)
+    assert got["dW"].tolist() == np.zeros((3, 5)).tolist()
+
+
+@pytest.mark.parametrize("width", [10**13, 2**62, 2**63])
+def test_more_memory_than_there_is(width: int) -> None:
+    X, y = np.arange(12.0).reshape(6, 2), np.arange(6) % 3
+    with pytest.raises(
+        UsageError, match=r"need [\d,.]+ GB of memory, .*\n  Make the layers or the batch smaller"
+    ):
+        trained(X, y, width)

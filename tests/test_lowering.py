@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from interpreted import interpreted  # noqa: F401  a fixture
 from op_samples import programs_of_all_ops, refusals, samples
 from stages import LOOPS, check_loop, check_random_bits, loop_named
@@ -19,6 +20,7 @@ from strategies import programs
 from backpass.errors import DataError, NotLowered, UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.compiled import Compiled
+from backpass.exec.compiled.groups import Group, Read, shared
 from backpass.exec.reference import Reference
 from backpass.ir import REGISTRY, Elementwise, Graph
 from backpass.ir.types import parse_type
@@ -364,3 +366,116 @@ def test_a_refusal_names_the_op() -> None:
     loop, why = compile_loop(step, {"x": np.ones(4)}, 2, 10**9, "compiled")
     assert loop.name == "reference"
     assert why == "not compiled: odd_one calls mystery, which has no lowering"
+
+
+# ---- where threads wait for each other
+
+OWN, OTHER = True, False  # a thread reads its own entries, or those of others too
+
+
+def group(name: str, reads: dict[str, bool] | None = None, writes: str = "", split: str | int | None = None,
+          fence: bool = False) -> Group:  # fmt: skip
+    """A group that reads and writes places; its line says so."""
+    reads = reads or {}
+    made = Group(lines=[f"{name} {writes} {' '.join(reads)}"], split=split, fence=fence)
+    made.reads = [Read(place, own, False) for place, own in reads.items()]
+    made.writes = set(writes.split())
+    return made
+
+
+def plan(*groups: Group) -> str:
+    """The order of the groups, ``|`` for a barrier, ``(a)`` for what one thread does alone."""
+    text = []
+    for made in shared(groups):
+        if made.lines == ["barrier(sync, threads)"]:
+            text.append("|")
+        elif made.lines[0] == "if thread == 0:":
+            assert all(line.startswith("    ") for line in made.lines[1:])
+            text.append(f"({made.lines[1].split()[0]})")
+        else:
+            text.append(made.lines[0].split()[0])
+    return " ".join(text)
+
+
+def test_threads_wait_for_what_others_write() -> None:
+    a = group("a", writes="p", split="B")
+    assert plan(a, group("b", {"p": OWN}, "q", "B")) == "a b"
+    assert plan(a, group("b", {"p": OTHER}, "q", "B")) == "a | b"
+    assert plan(a, group("b", {"p": OWN}, "q", 7)) == "a | b"  # its own entries of another dimension
+    assert plan(a, group("b", {"p": OTHER})) == "a | b"  # done by each for itself
+    assert plan(a, group("b", {"p": OTHER}, "q")) == "a | (b)"
+    alone = group("a", writes="p")
+    assert plan(alone, group("b", {"p": OTHER}, "q")) == "(a) (b)"
+    assert plan(alone, group("b", {"p": OWN}, "q", "B")) == "(a) | b"
+    assert plan(alone, group("b", {"p": OTHER})) == "(a) | b"
+
+
+def test_threads_wait_before_they_overwrite_what_others_read() -> None:
+    write = group("b", writes="p", split="B")
+    assert plan(group("a", {"p": OWN}, "q", "B"), write) == "a b"
+    assert plan(group("a", {"p": OTHER}, "q", "B"), write) == "a | b"
+    assert plan(group("a", {"p": OWN}, "q", 7), write) == "a | b"
+    assert plan(group("a", {"p": OTHER}), write) == "a | b"
+    assert plan(group("a", {"p": OTHER}, "q"), write) == "(a) | b"
+    assert plan(group("a", {"p": OTHER}, "q"), group("b", writes="p")) == "(a) (b)"
+    assert plan(group("a", {"p": OTHER}), group("b", writes="p")) == "a | (b)"
+    assert plan(group("a", writes="p", split="B"), group("b", writes="p", split=7)) == "a | b"
+    assert plan(group("a", writes="p", split="B"), write) == "a b"
+
+
+def test_threads_wait_once_for_all_that_came_before() -> None:
+    a, b = group("a", writes="p", split="B"), group("b", writes="q", split="B")
+    c, d = group("c", {"p": OTHER}, "r", 7), group("d", {"q": OTHER}, "s", 7)
+    assert plan(a, b, c, d) == "a b | c d"
+    assert plan(a, c, b, d) == "a b | c d"  # what needs no wait comes first
+    assert plan(a, c, group("f", fence=True), b, d) == "a f b | c d"
+    assert plan(group("f", {"p": OTHER}, fence=True), a) == "f | a"
+    assert plan(a, group("f", {"p": OTHER}, fence=True), b) == "a | f b"  # not before the fence
+    assert plan(c, d, group("e", {"r": OWN, "s": OWN}, "t", 7)) == "c d e"
+
+
+_PLACES = st.sampled_from("pqr")
+_SPLITS = st.sampled_from(["B", 7, None])
+_GROUPS = st.lists(
+    st.tuples(st.dictionaries(_PLACES, st.booleans(), max_size=2), st.sets(_PLACES, max_size=1), _SPLITS),
+    min_size=2, max_size=7,
+)  # fmt: skip
+
+
+def touched(made: Group, thread: int) -> tuple[set[tuple[str, int]], set[tuple[str, int]]]:
+    """The entries that a thread of two reads and writes, of four that each place has."""
+    entries = {"B": ({0, 1}, {2, 3}), 7: ({0, 2}, {1, 3}), None: ({0, 1, 2, 3},) * 2}[made.split][thread]
+    if made.sharing == "one" and thread == 1:
+        return set(), set()
+    reads = {(r.place, e) for r in made.reads for e in (entries if r.own else range(4))}
+    return reads, {(place, e) for place in made.writes for e in entries}
+
+
+@given(_GROUPS)
+def test_no_thread_meets_another(drawn: list) -> None:
+    """Between two barriers, no thread touches an entry that another writes; and what depends on each other
+    stays in its order."""
+    groups = [
+        # What a group itself overwrites it reads entry by entry: `updates` sees to that.
+        group(f"g{k}", {p: bool(split) and (own or p in writes) for p, own in reads.items()
+                        if split or p not in writes}, " ".join(writes), split)
+        for k, (reads, writes, split) in enumerate(drawn) if writes or not split
+    ]  # fmt: skip
+    numbers = {made.lines[0].split()[0]: k for k, made in enumerate(groups)}
+    order, stretch = [], []
+    for made in [*shared(groups), Group(lines=["barrier(sync, threads)"])]:
+        if made.lines[0].startswith("barrier"):
+            for i, j in ((i, j) for i in stretch for j in stretch):
+                (reads, writes), (_, others) = touched(groups[i], 0), touched(groups[j], 1)
+                assert not (reads | writes) & others
+                assert not (touched(groups[i], 1)[0] & touched(groups[j], 0)[1])
+            order, stretch = order + stretch, []
+        else:
+            stretch.append(numbers[made.lines[-1].split()[0]])
+    assert sorted(order) == list(range(len(groups)))
+    for at, i in enumerate(order):
+        for j in order[at + 1 :]:
+            if j < i:  # they changed places: neither writes what the other touches
+                a, b = groups[i], groups[j]
+                assert not a.writes & (b.writes | {r.place for r in b.reads})
+                assert not b.writes & {r.place for r in a.reads}
