@@ -11,7 +11,7 @@ from peers.ours import libraries, order_of, ours
 from peers.products import products_alone
 from peers.scikit import scikit_learn
 
-_SAME_STEPS, _SAME = 500, 1e-3  # after so many steps all costs must agree so well
+_SAME_STEPS, _SAME = 100, 1e-3  # after so many steps all costs must agree so well
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ All are in float32, with ReLU hidden units and softmax with cross-entropy; the n
 sigmoid with binary cross-entropy. SGD without momentum has the learning rate 0.1, Adam 0.001. Rows are
 shuffled: each gathers the rows of a batch in every step, within the measured time. Rows that do not fill a
 batch are left out. All but scikit-learn start from the same weights and take the same rows in the same order.
-Their costs must then agree to one part in a thousand after 500 steps (or after those of one call, where that
+Their costs must then agree to one part in a thousand after 100 steps (or after those of one call, where that
 is fewer), else the benchmark stops without a page.
 
 What each of them does:
