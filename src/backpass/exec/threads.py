@@ -1,8 +1,9 @@
-"""How many threads a step is divided among: fixed by a program's sizes, since it can decide the last bit."""
+"""How many threads a step is divided among: by a program's sizes, and less where others want the processor."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from threading import Event, Thread
@@ -116,24 +117,24 @@ class Pace:
         How many threads there may be; the same where the result depends on it.
     """
 
-    _EVERY, _STRETCH = 0.5, 0.004  # seconds from trial to trial, and of a trial
+    _EVERY, _STRETCH = 0.5, 0.008  # seconds from trial to trial, and of a trial
+    _KEPT = 3  # the last times of each way; the best of them counts, since a thread can only be held up
 
     def __init__(self, least: int, most: int) -> None:
         self.least, self.most, self._now = least, most, most
-        self._seconds: dict[int, float] = {}  # a step takes, by threads
+        self._seconds = {count: deque[float](maxlen=self._KEPT) for count in (least, most)}  # of a step
         self._since = 0.0
 
     def next(self, steps: int) -> tuple[int, int]:
         """For the next stretch: how many threads, and how many of these steps."""
-        if self.most == self.least or not self._seconds:
-            return self._now, steps
         other = self.least if self._now == self.most else self.most
-        if other in self._seconds and self._since < self._EVERY:
+        settled = len(self._seconds[other]) > 1 and self._since < self._EVERY
+        if self.most == self.least or settled or not self._seconds[self._now]:
             return self._now, steps
-        return other, min(steps, 1 + int(self._STRETCH / self._seconds[self._now]))
+        return other, min(steps, 1 + int(self._STRETCH / min(self._seconds[self._now])))
 
     def saw(self, threads: int, steps: int, seconds: float) -> None:
         """Take in how long a stretch took."""
         self._since = 0.0 if threads != self._now else self._since + seconds
-        self._seconds[threads] = seconds / max(steps, 1)
-        self._now = min(self._seconds, key=self._seconds.__getitem__)
+        self._seconds[threads].append(seconds / max(steps, 1))
+        self._now = min((c for c, kept in self._seconds.items() if kept), key=lambda c: min(self._seconds[c]))

@@ -11,10 +11,8 @@ from backpass.ir import Node
 from backpass.ir.types import Dim, bind_dim, size_of
 from backpass.ops import Transpose
 
-#: By BLAS: products of at least so many multiplications whose result has at least so many entries; and all
-#: those of four times as many.
-_FROM = {"scipy": (1 << 24, 1 << 19), "mkl": (1 << 24, 1 << 19)}
-
+#: By BLAS: products of at least so many multiplications; or of so many, where the result has so many entries.
+_FROM = {"scipy": (1 << 26, 1 << 24, 1 << 19), "mkl": (1 << 26, 1 << 24, 1 << 19)}
 _TINY = 64  # multiplications
 
 if TYPE_CHECKING:
@@ -27,11 +25,9 @@ def prefers_blas(m: int, n: int, k: int, dtype: str, blas: str = "scipy") -> boo
     From a table, so that the choice is the same on every machine and every day. Measured on a processor with
     AVX2 (`benchmarks/products.py`).
     """
-    multiplications, entries = _FROM[blas]
+    most, wide, entries = _FROM[blas]
     size = 2 if dtype == "f64" else 1
-    return m * n * k * size >= multiplications and (
-        m * n * k * size >= 4 * multiplications or m * n * size >= entries
-    )
+    return m * n * k >= most or (m * n * k * size >= wide and m * n * size >= entries)
 
 
 def matmul(low: Lowering, node: Node) -> None:
