@@ -1,4 +1,4 @@
-"""How many threads a step is divided among: by a program's sizes, and less where others want the processor."""
+"""How many threads a step is divided among: by its sizes, and fewer where others want the processor."""
 
 from __future__ import annotations
 
