@@ -11,6 +11,7 @@ from backpass.exec.base import Loop
 from backpass.exec.compiled import Compiled
 from backpass.exec.reference import Reference
 from backpass.ir import Graph, Node
+from backpass.ir.tuples import Item
 from backpass.ir.types import parse_type
 from backpass.ops import (
     Exp,
@@ -19,13 +20,16 @@ from backpass.ops import (
     LogSoftmax,
     Mean,
     Reshape,
+    Scan,
     SoftmaxCrossEntropy,
     Sqrt,
     Sum,
     Tanh,
+    Transpose,
     Uniform,
     Where,
     data,
+    filled,
     number,
     parameter,
     state,
@@ -160,6 +164,25 @@ def _pictures(dtype: str) -> Case:
     return case
 
 
+def _recurrent(dtype: str) -> Case:
+    """Elman's net through five entries of a sequence; the loss reads all states, and the last one."""
+    rng, optimiser = np.random.default_rng(5), Adam(0.01)
+    x, t = data("x", f"{dtype}[B,5,3]"), data("t", f"{dtype}[B,2]")
+    h, u = data("h", f"{dtype}[B,4]"), data("u", f"{dtype}[B,3]")
+    weights = {"U": "[3,4]", "W": "[4,4]", "b": "[4]"}
+    U, W, b = (data(name, f"{dtype}{shape}") for name, shape in weights.items())
+    new = Tanh()((u @ U + h @ W + b).named("z"))
+    body = Graph({"h_new": new, "y": new * 0.5})
+    loop = Scan(body, ("h", "u", *weights), 1, 1)
+    given = [parameter(name, f"{dtype}{shape}") for name, shape in weights.items()]
+    states = loop(filled(0.0, h.array_type), Transpose((1, 0, 2))(x), *given, name="states")
+    z = (Item(0)(states) @ parameter("V", f"{dtype}[4,2]")).named("scores")
+    C = (Mean()(SoftmaxCrossEntropy()(z, t)) + 0.1 * Mean()(Item(1)(states) ** 2)).named("C")
+    rows = {"x": rng.standard_normal((ROWS, 5, 3)), "t": np.eye(2)[rng.integers(0, 2, ROWS)]}
+    step = finished({"C": C}, {}, optimiser, dtype)
+    return started(step, {k: v.astype(KINDS[dtype]) for k, v in rows.items()}, optimiser, rng)
+
+
 OPTIMISERS: dict[str, Optimiser] = {
     "SGD": SGD(0.1),
     "momentum": SGD(0.1, momentum=0.9),
@@ -179,6 +202,7 @@ LOOPS: dict[str, Callable[[str], Case]] = {
     "dropout": _dropped,
     "embedding": _embedded,
     "pictures": _pictures,
+    "recurrent": _recurrent,
 }
 
 

@@ -140,7 +140,7 @@ def scan(body, carries, sequences, constants, reverse=False):
 
     def vjp(self, adj: tuple[Node, ...], y: Node, /, *xs: Node) -> tuple[Node, ...]:
         n, m = self.carries, self.sequences
-        inputs = [self._body_input(i, x) for i, x in enumerate(xs)]
+        inputs = [self.body_input(i, x) for i, x in enumerate(xs)]
         # The body's backward pass needs what was carried into each step: run forward again and keep it.
         taken = {*self.body.named, *self.names}
         kept = {_fresh(f"kept_{name}", taken): inputs[i] for i, name in enumerate(self.names[:n])}
@@ -171,7 +171,7 @@ def scan(body, carries, sequences, constants, reverse=False):
         k = n + len(sums)
         return (*parts[:n], *parts[k:], *parts[n:k])
 
-    def _body_input(self, i: int, x: Node) -> Node:
+    def body_input(self, i: int, x: Node) -> Node:
         """The body's own input node; a new one where the body does not read it."""
         name = self.names[i]
         if name in self.body.inputs:

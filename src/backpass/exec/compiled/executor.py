@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
 from backpass.exec.compiled import blas
 from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
 from backpass.exec.compiled.compiler import Argument
-from backpass.exec.compiled.groups import Group, barrier, joined, shared, span
+from backpass.exec.compiled.groups import Group, barrier, indented, joined, shared, span
 from backpass.exec.compiled.kernels import Kernel, arena, build, calls_blas, flat_view
 from backpass.exec.compiled.lower import lower, one_real_type
 from backpass.exec.compiled.source import KINDS
@@ -117,7 +116,8 @@ class CompiledLoop:
     arguments : list of Argument
         What the kernel is given.
     threads : int
-        Into how many threads a step is split, a function of the sizes alone.
+        Among how many threads a step is divided at the most, a function of the sizes. Fewer may do it at
+        times (`exec.threads.Pace`) where the bits of the result do not depend on them: without BLAS.
 
     Raises
     ------
@@ -241,7 +241,7 @@ class CompiledLoop:
             end += barrier().lines
         start = self._start(single, {g.split for g in inside} - {None})
         groups = [start, *inside, Group(lines=end, note="the end of the step")]
-        groups = [replace(group, lines=["    " + line for line in group.lines]) for group in groups]
+        groups = [indented(group) for group in groups]
         divided = sorted({g.split for g in groups if isinstance(g.split, int)})
         head = [line for size in divided for line in _parts(size, str(size))]
         return [Group(lines=[*head, "for s in range(steps):"]), *groups, Group(lines=["return steps"])]

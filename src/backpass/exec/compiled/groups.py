@@ -60,6 +60,7 @@ class Group:
     loop: tuple[tuple[Dim, ...], list[str]] | None = None
     others: list[Node] = field(default_factory=list)  #: values that were joined to it
     note: str = ""  #: what statements are for that calculate no value
+    inside: list[Group] = field(default_factory=list)  #: what the statements of a loop consist of
 
     @property
     def sharing(self) -> object:
@@ -96,6 +97,12 @@ def span(dim: Dim, index: str, group: Group) -> str:
     if group.split is not None and group.split == dim and group.index == index:
         return f"from_{dim}, to_{dim}"
     return variable(dim)
+
+
+def indented(group: Group) -> Group:
+    """The same statements inside a loop."""
+    lines = ["    " + line for line in group.lines]
+    return replace(group, lines=lines, inside=[indented(g) for g in group.inside])
 
 
 def joined(groups: Sequence[Group]) -> list[Group]:

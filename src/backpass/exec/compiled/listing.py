@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from backpass.exec.compiled.executor import CompiledLoop
 from backpass.exec.compiled.groups import Group
+from backpass.exec.compiled.lower import Lowered
 from backpass.ir import Graph, Node
 from backpass.ir.text import Line, Style, ascii_name, lines
+from backpass.ir.tuples import Item
 
 _WIDTH = 100
 _STEP = "    "
@@ -158,33 +160,110 @@ def listing(loop: CompiledLoop, style: Style = "python") -> Listing:
     return _Writer(loop, style).listing()
 
 
+class _Scope:
+    """A program that a part of the source came from: that of the step, or the body of a loop.
+
+    Parameters
+    ----------
+    graph : Graph
+        What was lowered.
+    lowered : Lowered
+    lines : list of Line
+        The program as it is printed.
+    copies : mapping of Node to str
+        Values that only the lowered program has, and the names of the lines that they belong to.
+    groups : list of Group
+    suffix : str
+        What is said after a name, to tell where it is from.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        lowered: Lowered,
+        lines: list[Line],
+        copies: Mapping[Node, str],
+        groups: Iterable[Group],
+        suffix: str = "",
+    ) -> None:
+        self.graph, self.lowered, self.place, self.suffix = graph, lowered, lowered.place, suffix
+        self.by_node: dict[Node, Line] = {}
+        for line in lines:
+            self.by_node.setdefault(line.node, line)
+        by_name = {line.name: line for line in lines}
+        for node, name in copies.items():
+            self.by_node.setdefault(node, by_name[name])
+        self.order = {line.name: k for k, line in enumerate(lines)}
+        self.groups = list(groups)
+        self.grouped = {n for g in self.groups for n in (g.node, *g.others) if n is not None}
+
+    def line_of(self, node: Node) -> Line:
+        """The line of the program that a value is on: its own, or the first that contains it."""
+        while node not in self.by_node:
+            node = self.graph.users[node][0]
+        return self.by_node[node]
+
+    def name_of(self, node: Node) -> str:
+        return self.line_of(node).name + self.suffix
+
+    def results(self, group: Group) -> list[Node]:
+        """The values that a group stores."""
+        found = [n for n in (group.node, *group.others) if n is not None]
+        # A loss and the softmax of the same scores are calculated together.
+        with_it = [n for n, at in self.place.items() if at in group.writes and n.inputs]
+        return found + [n for n in with_it if n not in self.grouped]
+
+    def inside(self, results: Iterable[Node]) -> list[Node]:
+        """Values with those that are calculated on the way and not stored."""
+        found = dict.fromkeys(results)
+        stack = list(found)
+        while stack:
+            for x in stack.pop().inputs:
+                if x not in found and x not in self.grouped and x not in self.place and x.inputs:
+                    found[x] = None
+                    stack.append(x)
+        return list(found)
+
+
 class _Writer:
     def __init__(self, loop: CompiledLoop, style: Style) -> None:
-        self.loop, self.style, self.place = loop, style, loop.lowered.place
-        self.lines = lines(loop.step, style)
-        self.by_node: dict[Node, Line] = {}
-        for line in self.lines:
-            self.by_node.setdefault(line.node, line)
+        self.loop, self.style = loop, style
         # What is carried can be a copy that the loop makes; then the line is that of the output.
-        by_name = {line.name: line for line in self.lines}
         new, cut = {old: name for name, old in loop.step.carry.items()}, loop.cut
-        for name, old in cut.carry.items():
-            self.by_node.setdefault(cut.outputs[name], by_name[self.spell(new[old])])
-        self.groups = loop.groups()
-        self.grouped = {n for g in self.groups for n in (g.node, *g.others) if n is not None}
+        copies = {cut.outputs[name]: self.spell(new[old]) for name, old in cut.carry.items()}
+        self.step = _Scope(cut, loop.lowered, lines(loop.step, style), copies, loop.groups())
+        self.groups = list(self.flat(self.step, self.step.groups))
+
+    def flat(self, scope: _Scope, groups: Iterable[Group]) -> Iterator[tuple[_Scope, Group]]:
+        """The groups, those inside of loops too, and the programs that they belong to."""
+        for group in groups:
+            if not group.inside:
+                yield scope, group
+                continue
+            assert group.node is not None
+            body, (start, *inside) = scope.lowered.bodies[group.node], group.inside
+            yield scope, start
+            inner = _Scope(
+                body.graph,
+                body.lowered,
+                lines(body.printed, self.style),
+                {node: self.spell(name) for node, name in body.results.items()},
+                inside,
+                f" in {scope.name_of(group.node)}",
+            )
+            yield from self.flat(inner, inside)
 
     def listing(self) -> Listing:
         loop, blocks = self.loop, list[Block]()
-        order = {line.name: k for k, line in enumerate(self.lines)}
         products: dict[str, dict[str, None]] = {name: {} for name in _PRODUCTS}
-        for group in self.groups:
-            results = self.results(group)
-            values = self.inside(results)
-            found = {self.line_of(n) for n in (*results, *(n for n in values if n in self.by_node))}
-            program = tuple(map(str, sorted(found, key=lambda line: order[line.name])))
+        for scope, group in self.groups:
+            results = scope.results(group)
+            values = scope.inside(results)
+            found = {scope.line_of(n) for n in (*results, *(n for n in values if n in scope.by_node))}
+            program = tuple(map(str, sorted(found, key=lambda line: scope.order[line.name])))
             for name, by in products.items():
                 if any(line.lstrip().startswith(f"{name}(") for line in group.lines):
-                    by |= {self.line_of(n).name: None for n in values if n.op.name == "matmul"}
+                    by |= {scope.name_of(n): None for n in values if n.op.name == "matmul"}
             before = blocks[-1] if blocks else None
             if program and before is not None and before.program == program and before.source and group.lines:
                 blocks[-1] = Block(program, "", (*before.source, *group.lines))
@@ -206,34 +285,8 @@ class _Writer:
             blocks=tuple(blocks),
         )
 
-    # ---- values and lines
-
     def spell(self, name: str) -> str:
         return ascii_name(name) if self.style == "ascii" else name
-
-    def line_of(self, node: Node) -> Line:
-        """The line of the program that a value is on: its own, or the first that contains it."""
-        while node not in self.by_node:
-            node = self.loop.cut.users[node][0]
-        return self.by_node[node]
-
-    def results(self, group: Group) -> list[Node]:
-        """The values that a group stores."""
-        found = [n for n in (group.node, *group.others) if n is not None]
-        # A loss and the softmax of the same scores are calculated together.
-        with_it = [n for n, at in self.place.items() if at in group.writes and n.inputs]
-        return found + [n for n in with_it if n not in self.grouped]
-
-    def inside(self, results: Iterable[Node]) -> list[Node]:
-        """Values with those that are calculated on the way and not stored."""
-        found = dict.fromkeys(results)
-        stack = list(found)
-        while stack:
-            for x in stack.pop().inputs:
-                if x not in found and x not in self.grouped and x not in self.place and x.inputs:
-                    found[x] = None
-                    stack.append(x)
-        return list(found)
 
     # ---- names and memory
 
@@ -250,26 +303,28 @@ class _Writer:
 
     def names(self) -> Iterator[tuple[str, str]]:
         """What each name of the source means."""
-        loop, dim = self.loop, self.loop.dim
+        loop, dim, place = self.loop, self.loop.dim, self.step.place
         for name, node in loop.data_inputs.items():
-            yield f"d_{self.place[node]}", f"{self.spell(name)}, all rows of the data"
+            yield f"d_{place[node]}", f"{self.spell(name)}, all rows of the data"
         for name, node in loop.data_inputs.items():
-            yield self.place[node], f"{self.spell(name)}  {node.type}"
+            yield place[node], f"{self.spell(name)}  {node.type}"
         for name, node in loop.kept.items():
             at, single = f"in{loop.cut.nodes.index(node)}", node.shape == ()
             yield at, f"{self.spell(name)}  {node.type}"
             if single:
                 yield f"c_{at}", f"{self.spell(name)}, from call to call"
         for name, node in loop.numbers.items():
-            if node in self.place:
-                yield self.place[node], f"{self.spell(name)}  {node.type}"
+            if node in place:
+                yield place[node], f"{self.spell(name)}  {node.type}"
         held = {f"in{loop.cut.nodes.index(n)}" for n in loop.kept.values()}
         at_place: dict[str, dict[str, None]] = {}
-        for node, at in self.place.items():
-            if node.inputs and at not in held:
-                line = self.line_of(node)
-                called = line.name if line.node is node else f"part of {line.name}"
-                at_place.setdefault(at, {})[f"{called}  {node.type}"] = None
+        for scope in dict.fromkeys(scope for scope, _ in self.groups):
+            for node, at in scope.place.items():
+                if at not in held and (node.inputs or scope is not self.step):
+                    at_place.setdefault(at, {})[f"{self.called(scope, node)}  {node.type}"] = None
+            for node, body in scope.lowered.bodies.items():
+                yield body.time, f"which entry of its sequences {scope.name_of(node)} is at"
+                yield body.turn, "how many entries it has done"
         for at, values in at_place.items():
             yield at, ", ".join(values)
         for name, type_ in loop.lowered.buffers.items():
@@ -279,7 +334,7 @@ class _Writer:
             yield name, f"scratch, for each thread its own  {type_}"
         yield from ((name, repr(value)) for name, value in loop.lowered.constants.items())
         yield f"n_{dim}", "how many rows the batch has"
-        for group in self.groups:
+        for _, group in self.groups:
             if group.split is not None:
                 what = "the rows of the batch" if group.split == dim else f"entries 0 to {group.split}"
                 yield f"from_{group.split}", f"where this thread begins with {what}"
@@ -293,3 +348,14 @@ class _Writer:
         yield "thread", "which of the threads this is"
         yield "threads", "how many there are"
         yield from _PRODUCTS.items()
+
+    def called(self, scope: _Scope, node: Node) -> str:
+        """What a value is called in the program."""
+        if not node.inputs:
+            return self.spell(str(node.name)) + scope.suffix
+        name = scope.name_of(node)
+        if scope.line_of(node).node is node:
+            return name
+        if isinstance(node.op, Item):
+            return f"{scope.name_of(node.inputs[0])}[{node.op.index}]"
+        return f"part of {name}"

@@ -13,15 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from backpass.errors import NotLowered
 from backpass.exec.compiled.groups import Group, Read, loops, over
 from backpass.exec.compiled.lowerings import LOWERINGS
 from backpass.exec.compiled.scalars import entry_of
-from backpass.exec.compiled.source import PANEL, Index, flat, variable
+from backpass.exec.compiled.source import PANEL, Index, array_of, flat, variable
 from backpass.ir import ArrayType, Elementwise, Graph, Node
-from backpass.ir.types import Dim, size_of
+from backpass.ir.tuples import Item
+from backpass.ir.types import Dim, TupleType, size_of
 from backpass.ops import Broadcast, Constant, Reshape, Size, Transpose
+
+if TYPE_CHECKING:
+    from backpass.exec.compiled.loops import Inside
 
 _REAL = ("f32", "f64")
 #: Ops that read an operand entry by entry, in any order: an elementwise operand need not be stored for them.
@@ -50,6 +55,8 @@ class Lowered:
         Scratch memory, of which each thread has its own.
     split : bool
         Whether the statements are divided among threads.
+    bodies : dict of Node to Inside
+        The bodies of loops, by the loop.
     """
 
     dtype: str = "f64"
@@ -60,6 +67,7 @@ class Lowered:
     split: bool = False
     place: dict[Node, str] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
+    bodies: dict[Node, Inside] = field(default_factory=dict)
 
 
 def lower(
@@ -86,44 +94,74 @@ def lower(
     NotLowered
         The program has an op, a dtype or a shape that has no lowering; the message names the op.
     """
-    lowering = Lowering(graph, in_place, sizes, split, blas)
+    dtype = one_real_type(graph)
+    replaces = {graph.outputs[new]: graph.inputs[old] for new, old in graph.carry.items()} if in_place else {}
+    lowering = Lowering(graph, replaces, sizes, Lowered(dtype, split=split), blas)
+    lowering.run()
     if split and not lowering.can_split:
-        lowering = Lowering(graph, in_place, sizes, False, blas)
+        lowering = Lowering(graph, replaces, sizes, Lowered(dtype), blas)
+        lowering.run()
     return lowering.result
 
 
 class Lowering:
-    """One lowering under way."""
+    """One lowering under way.
+
+    Parameters
+    ----------
+    graph : Graph
+    replaces : mapping of Node to Node
+        The outputs that are carried, and the inputs that they replace.
+    sizes : mapping of str to int
+    result : Lowered
+        To be filled.
+    blas : {"scipy", "mkl"}
+    prefix : str
+        What all names begin with.
+    """
 
     def __init__(
-        self, graph: Graph, in_place: bool, sizes: Mapping[str, int], split: bool, blas: str
+        self,
+        graph: Graph,
+        replaces: Mapping[Node, Node],
+        sizes: Mapping[str, int],
+        result: Lowered,
+        blas: str,
+        prefix: str = "",
     ) -> None:
-        from backpass.exec.compiled import updates
-
-        self.graph, self.users, self.sizes, self.blas = graph, graph.users, sizes, blas
-        self.dtype = one_real_type(graph)
-        self.result = Lowered(self.dtype, split=split)
+        self.graph, self.users, self.replaces = graph, graph.users, replaces
+        self.sizes, self.result, self.blas, self.prefix = sizes, result, blas, prefix
+        self.dtype = result.dtype
         self.groups = self.result.groups
         self.group = Group()  # the one that is being written
         self.can_split = True
         self.body: list[str] | None = None  # statements before the entry that is being written
         self.temporaries = 0
         self.kept = set(graph.outputs.values())
-        self.replaces = (
-            {graph.outputs[new]: graph.inputs[old] for new, old in graph.carry.items()} if in_place else {}
-        )
         # Names of our own making: nothing of a file's text reaches the source.
-        self.names = {n: f"{'in' if n.op.feeds else 'v'}{i}" for i, n in enumerate(graph.nodes)}
+        self.names = {n: f"{prefix}{'in' if n.op.feeds else 'v'}{i}" for i, n in enumerate(graph.nodes)}
+        self.ordered: dict[Node, str] = {}  # where a value has to be put, if not into a buffer of its own
+        self.parts: dict[Node, list[str | None]] = {}  # of a tuple: where each lies
         self.absorbed: set[Node] = set()
         self.done: set[Node] = set()
         self.result.place.update({n: self.names[n] for n in graph.nodes if n.op.feeds})
+
+    def run(self) -> None:
+        """Write the statements of the whole program."""
+        from backpass.exec.compiled import updates
+
         products = updates.products_in_updates(self)
-        for node in graph.nodes:
+        for node in self.graph.nodes:
             known = node in self.replaces or node in self.absorbed or node in self.result.place
             if not known and not self.virtual(node) and node not in self.done:
                 self.statement(node)
         self.groups = self.result.updates
         updates.replace_carried(self, products)
+
+    def inside(self, graph: Graph, replaces: Mapping[Node, Node], prefix: str) -> Lowering:
+        """A lowering of the body of a loop, whose names begin with a prefix."""
+        result = Lowered(self.dtype, constants=self.result.constants)
+        return Lowering(graph, replaces, self.sizes, result, self.blas, prefix)
 
     @property
     def out(self) -> list[str]:
@@ -148,7 +186,7 @@ class Lowering:
     def read(self, place: str, own: bool = False, straight: bool = False) -> str:
         """Note that the group reads what lies in a place."""
         if place not in self.result.private:
-            self.group.reads.append(Read(place, own, straight))
+            self.group.reads.append(Read(array_of(place), own, straight))
         return place
 
     def virtual(self, node: Node) -> bool:
@@ -226,7 +264,7 @@ class Lowering:
     def temporary(self, code: str) -> str:
         """A variable that holds an expression."""
         assert self.body is not None
-        name = f"t{self.temporaries}"
+        name = f"{self.prefix}t{self.temporaries}"
         self.temporaries += 1
         self.body.append(f"{name} = {code}")
         return name
@@ -235,11 +273,16 @@ class Lowering:
 
     def new_buffer(self, node: Node) -> str:
         """A buffer for a value, which from now on lies there."""
-        name = self.names[node]
-        self.result.buffers[name] = node.array_type
+        name = self.target(node)
+        if node not in self.ordered:
+            self.result.buffers[name] = node.array_type
         self.result.place[node] = name
-        self.group.writes.add(name)
+        self.group.writes.add(array_of(name))
         return name
+
+    def target(self, node: Node) -> str:
+        """Where a value goes that is stored."""
+        return self.ordered.get(node, self.names[node])
 
     def scratch(self, name: str, type_: ArrayType) -> str:
         """Memory that only this group uses."""
@@ -264,18 +307,22 @@ class Lowering:
         self.done.add(node)
         if isinstance(op, Reshape):
             self._reshape(node)
-        elif node.shape and isinstance(op, Elementwise):
+        elif isinstance(op, Item):
+            part = self.parts[node.inputs[0]][op.index]
+            assert part is not None
+            self.result.place[node] = part
+        elif isinstance(op, Elementwise) and node.shape:
             overwritten = self.reused(node)
             if overwritten is None:
-                self.elementwise(node, self.names[node])
+                self.elementwise(node, self.target(node))
                 self.new_buffer(node)
             else:
                 place = self.result.place[overwritten]
                 self.elementwise(node, place)
                 self.result.place[node] = self.result.place.pop(overwritten)
-                self.group.writes.add(place)
+                self.group.writes.add(array_of(place))
         elif isinstance(op, (Elementwise, Broadcast, Transpose, Constant, Size)) or op.name == "slice":
-            self.elementwise(node, self.names[node])
+            self.elementwise(node, self.target(node))
             self.new_target(node)
         elif op.name in LOWERINGS:
             LOWERINGS[op.name](self, node)
@@ -316,7 +363,7 @@ class Lowering:
             if x not in self.result.place:
                 if isinstance(x.op, Elementwise):
                     candidates += x.inputs
-            elif x.type == node.type and not isinstance(x.op, Reshape):  # a Reshape's buffer is another's
+            elif x.type == node.type and not isinstance(x.op, (Reshape, Item)):  # their buffer is another's
                 return x
         return None
 
@@ -351,16 +398,14 @@ class Lowering:
 
 def one_real_type(graph: Graph) -> str:
     """The floating-point type of a program; f64 for one without."""
-    for n in graph.nodes:
-        if not isinstance(n.type, ArrayType):
-            raise NotLowered(f"{n.op.name} gives a tuple, which has no lowering yet")
-    found = {n.array_type.dtype: n for n in graph.nodes if n.array_type.dtype in _REAL}
+    nodes = list(_all_nodes(graph))
+    found = {t.dtype for n in nodes for t in _types(n) if t.dtype in _REAL}
     if len(found) > 1:
         between = next(
             (
                 n.op.name
-                for n in graph.nodes
-                if len({x.array_type.dtype for x in (n, *n.inputs)} & {*_REAL}) > 1
+                for n in nodes
+                if len({t.dtype for x in (n, *n.inputs) for t in _types(x)} & {*_REAL}) > 1
             ),
             None,
         )
@@ -369,3 +414,16 @@ def one_real_type(graph: Graph) -> str:
             + (f": {between}" if between else "")
         )
     return next(iter(found), "f64")
+
+
+def _all_nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a program and of the bodies of its loops."""
+    for node in graph.nodes:
+        yield node
+        body = node.op.settings().get("body")
+        if isinstance(body, Graph):
+            yield from _all_nodes(body)
+
+
+def _types(node: Node) -> tuple[ArrayType, ...]:
+    return node.type.items if isinstance(node.type, TupleType) else (node.type,)

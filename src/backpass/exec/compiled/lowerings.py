@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from backpass.exec.compiled import contractions, heads, moves, reductions
+from backpass.exec.compiled import contractions, heads, loops, moves, reductions
 from backpass.ir import Node
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ LOWERINGS: dict[str, Callable[[Lowering, Node], None]] = {
     "min": reductions.extreme,
     "pad": moves.pad,
     "prod": reductions.prod,
+    "scan": loops.scan,
     "scatter_add": moves.scatter_add,
     "sigmoid_cross_entropy": heads.sigmoid_cross_entropy,
     "softmax": heads.softmax,

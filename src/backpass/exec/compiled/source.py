@@ -17,7 +17,13 @@ def variable(dim: Dim) -> str:
     """A size in the source."""
     if isinstance(dim, int):
         return str(dim)
-    return "(" + "*".join(f if f.isdigit() else f"n_{f}" for f in dim.split("*")) + ")"
+    factors = [f if f.isdigit() else f"n_{f}" for f in dim.split("*")]
+    return factors[0] if len(factors) == 1 else f"({'*'.join(factors)})"
+
+
+def array_of(place: str) -> str:
+    """The array that a place lies in: a place may be what follows an entry (``x[start:]``)."""
+    return place.partition("[")[0]
 
 
 def flat(shape: Shape, index: Index) -> str:

@@ -90,7 +90,7 @@ def replace_carried(low: Lowering, products: Mapping[Node, ProductUpdate]) -> No
         aside = any(old in r for r in reads[i + 1 :]) or _disturbs(low, node, old)
         with low.grouped(node) as group:
             if aside:
-                target = f"aside{i}"
+                target = f"{low.prefix}aside{i}"
                 copies.append((node, target))
                 if node.shape:
                     low.result.buffers[target] = node.array_type
@@ -108,12 +108,14 @@ def replace_carried(low: Lowering, products: Mapping[Node, ProductUpdate]) -> No
 
 def _replace(low: Lowering, node: Node, target: str, update: ProductUpdate | None) -> None:
     """Write a carried value to where it belongs."""
-    place = low.result.place
+    place, old = low.result.place, low.replaces[node]
     if update is not None and node not in place:
         codes = _factor(low, update.alpha), _factor(low, update.beta)
         product(low, target, update.product, *codes)
     elif node in place:
         _copy(low, node, target, place[node])
+    elif _is_product(node) and (target != low.names[old] or old not in _reads(low, node)):
+        product(low, target, node, low.constant(1.0), low.constant(0.0))
     elif isinstance(node.op, (Elementwise, Broadcast, Transpose)) or node.op.name == "slice":
         low.elementwise(node, target)
     else:
