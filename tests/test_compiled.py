@@ -293,11 +293,7 @@ def of_a_net(name: str) -> Case:
 
 
 DIVIDED = {
-    **{
-        name: lambda name=name: loop_named(name, "f32")
-        for name in LOOPS
-        if name not in ("embedding", "recurrent")
-    },
+    **{name: lambda name=name: loop_named(name, "f32") for name in LOOPS if name != "embedding"},
     **{f"net: {name}": lambda name=name: of_a_net(name) for name in NETS},
     "shared weights": lambda: shared_weights("f32"),
 }
@@ -386,7 +382,7 @@ def test_a_step_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     compiled = kernels.compiled
     monkeypatch.setattr(kernels, "compiled", lambda *given: made.append(compiled(*given)) or made[0])
-    monkeypatch.setattr(kernels, "_loaded", {})
+    monkeypatch.setattr(kernels, "loaded", {})
     monkeypatch.setattr(kernels, "_read", lambda name: None)
     case = loop_named("adamw", "f32")
     loop = Compiled().compile_loop(case.step, case.rows, BATCH)

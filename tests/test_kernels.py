@@ -296,7 +296,7 @@ COUNT = "for i in range(n):\n    y[i] = {} + x[i]\nreturn n\n"
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and nothing that was loaded before."""
     monkeypatch.setenv("BACKPASS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(kernels, "_loaded", {})
+    monkeypatch.setattr(kernels, "loaded", {})
     return tmp_path / "cache"
 
 
@@ -309,7 +309,7 @@ def works(number: float = 1.0) -> None:
 
 def again(monkeypatch: pytest.MonkeyPatch, may_compile: bool) -> None:
     """As a new process has it."""
-    monkeypatch.setattr(kernels, "_loaded", {})
+    monkeypatch.setattr(kernels, "loaded", {})
     made = []
     compiled = kernels.compiled
     with monkeypatch.context() as patch:
@@ -409,9 +409,9 @@ def test_what_a_kernel_depends_on_is_in_its_name(cache: Path, monkeypatch: pytes
 
     def name(source: str = COUNT.format(1), real: str = "f64", constants: Any = (), usual: Any = None,
              used: blas.Blas = used) -> str:  # fmt: skip
-        before = set(kernels._loaded)
+        before = set(kernels.loaded)
         kernels.build(source, real, arguments(real), dict(constants), usual, used=used)
-        (new,) = set(kernels._loaded) - before or {""}
+        (new,) = set(kernels.loaded) - before or {""}
         return new
 
     first = name()

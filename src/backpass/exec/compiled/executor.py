@@ -14,7 +14,7 @@ from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
 from backpass.exec.compiled import blas
 from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
 from backpass.exec.compiled.compiler import Argument
-from backpass.exec.compiled.groups import Group, barrier, indented, joined, shared, span
+from backpass.exec.compiled.groups import Group, barrier, every, indented, joined, shared, span
 from backpass.exec.compiled.kernels import Kernel, arena, build, calls_blas, flat_view
 from backpass.exec.compiled.lower import lower, one_real_type
 from backpass.exec.compiled.source import KINDS
@@ -239,10 +239,10 @@ class CompiledLoop:
             inside = joined(shared(inside))
             end = ["if thread == 0:", *("    " + line for line in end)] if end else []
             end += barrier().lines
-        start = self._start(single, {g.split for g in inside} - {None})
+        start = self._start(single, {g.split for g in every(inside)} - {None})
         groups = [start, *inside, Group(lines=end, note="the end of the step")]
         groups = [indented(group) for group in groups]
-        divided = sorted({g.split for g in groups if isinstance(g.split, int)})
+        divided = sorted({g.split for g in every(groups) if isinstance(g.split, int)})
         head = [line for size in divided for line in _parts(size, str(size))]
         return [Group(lines=[*head, "for s in range(steps):"]), *groups, Group(lines=["return steps"])]
 

@@ -9,7 +9,7 @@ reads or overwrites what another thread wrote or still reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -64,9 +64,14 @@ class Group:
 
     @property
     def sharing(self) -> object:
-        """Who does it: all threads their own entries of a dimension, one thread, or each the whole."""
+        """Who does it: all threads their own entries of a dimension, one thread, or each the whole.
+
+        All threads go through a loop together, and share what is inside.
+        """
         if self.split is not None:
             return ("own", self.split)
+        if self.inside:
+            return "together"
         return "one" if self.writes else "each"
 
 
@@ -160,6 +165,28 @@ def shared(groups: Sequence[Group]) -> list[Group]:
     return result
 
 
+def shared_turns(groups: Sequence[Group]) -> list[Group]:
+    """The same for the statements of a loop; where a turn needs what another thread did in the one before it,
+    threads wait for each other at its end."""
+    result = shared(groups)
+    since = _SinceBarrier()
+    for group in [*result, *result]:
+        if is_barrier(group):
+            since = _SinceBarrier()
+        elif since.waits(group):
+            return [*result, barrier()]
+        else:
+            since.add(group)
+    return result
+
+
+def every(groups: Iterable[Group]) -> Iterator[Group]:
+    """Groups and those inside of them."""
+    for group in groups:
+        yield group
+        yield from every(group.inside)
+
+
 class _SinceBarrier:
     """Who wrote and who read which places since the last barrier."""
 
@@ -208,6 +235,10 @@ def _needs(groups: Sequence[Group]) -> list[set[int]]:
             readers.setdefault(name, []).append(k)
         needs.append(before)
     return needs
+
+
+def is_barrier(group: Group) -> bool:
+    return group.lines == barrier().lines
 
 
 def barrier() -> Group:

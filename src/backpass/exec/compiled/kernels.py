@@ -29,7 +29,7 @@ from backpass.ir import ArrayType
 
 Kernel = Callable[..., int]  #: of arrays and integers, in the order of its arguments
 _LIBRARY = ("sin", "cos", "erf", "pow")
-_loaded: dict[str, Kernel] = {}
+loaded: dict[str, Kernel] = {}  #: in this process, by the hash of what they are made of
 _engines: list[Any] = []  # native code lives as long as they do
 
 
@@ -52,13 +52,13 @@ def build(
     for part in (repr(given), repr(machine), _own_source()):
         key.update(part.encode())
     name = key.hexdigest()[:40]
-    if name not in _loaded:
+    if name not in loaded:
         code = _read(name)
         if code is None:
             code = compiled(source, real, arguments, constants, usual)
             _keep(name, code)
-        _loaded[name] = _load(code, used if calls_blas(source) else None)
-    return _loaded[name]
+        loaded[name] = _load(code, used if calls_blas(source) else None)
+    return loaded[name]
 
 
 @cache

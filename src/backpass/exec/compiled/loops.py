@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from backpass.errors import NotLowered
-from backpass.exec.compiled.groups import Group, indented, joined, over
-from backpass.exec.compiled.source import flat, variable
+from backpass.exec.compiled.groups import Group, indented, joined, shared_turns
+from backpass.exec.compiled.source import variable
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
 from backpass.ir.tuples import Item
@@ -66,7 +66,6 @@ def scan(low: Lowering, node: Node) -> None:
     unknown = body.graph.dims - low.graph.dims
     if unknown:
         raise NotLowered(f"scan has a body with a dimension that nothing outside of it has: {min(unknown)}")
-    low.can_split = False  # inside the loop, threads do not wait for each other
     inner = low.inside(body.graph, body.replaces, f"{name}_")
     time = turn = f"{name}_t"
     begin = _given(low, inner, op, node, time)
@@ -91,9 +90,13 @@ def scan(low: Lowering, node: Node) -> None:
     inner.run()
     result = inner.result
     end = Group(lines=[f"{buffer}[{time}] = {result.place[out]}" for buffer, out in single])
-    turns = [Group(lines=begin), *joined([*result.groups, end, *result.updates])]
+    end.writes.update(buffer for buffer, _ in single)
+    turns = joined([*result.groups, end, *result.updates])
+    if result.split:
+        turns = joined(shared_turns(turns))
+        low.can_split &= inner.can_split
     head = Group(lines=[f"for {turn} in range({length}):"], note="for each entry of the sequences")
-    low.group.inside = [Group(node, list(low.out)), head, *map(indented, turns)]
+    low.group.inside = [Group(node, list(low.out)), head, *map(indented, [Group(lines=begin), *turns])]
     low.out[:] = [line for group in low.group.inside for line in group.lines]
 
     low.parts[node] = parts
@@ -159,7 +162,14 @@ def _given(low: Lowering, inner: Lowering, op: Scan, node: Node, time: str) -> l
             continue
         name = inner.names[old]
         if i < op.carries:
-            _start(low, x, name)
+            with low.grouped(node) as group:
+                low.elementwise(x, name)
+                (group.writes if x.shape else group.defines).add(name)
+            if x.shape:
+                low.result.buffers[name] = x.array_type
+                low.group.writes.add(name)
+            else:
+                low.group.defines.add(name)
         elif i >= op.carries + op.sequences:
             if x.shape:
                 inner.result.place[old] = low.stored(x)
@@ -176,16 +186,3 @@ def _given(low: Lowering, inner: Lowering, op: Scan, node: Node, time: str) -> l
 def _entry(place: str, time: str, type_: ArrayType) -> str:
     """One entry of a sequence, and those that follow it."""
     return f"{place}[{time}*{variable(size_of(type_.shape[1:]))}:]"
-
-
-def _start(low: Lowering, x: Node, target: str) -> None:
-    """What is carried into the first turn."""
-    index = tuple(f"i{k}" for k in range(len(x.shape)))
-    lines, code = low.entry(x, index)
-    if not x.shape:
-        low.out.extend([*lines, f"{target} = {code}"])
-        low.group.defines.add(target)
-        return
-    low.result.buffers[target] = x.array_type
-    low.group.writes.add(target)
-    low.out.extend(over(x.shape, [*lines, f"{target}[{flat(x.shape, index)}] = {code}"], low.group))

@@ -160,7 +160,7 @@ class Lowering:
 
     def inside(self, graph: Graph, replaces: Mapping[Node, Node], prefix: str) -> Lowering:
         """A lowering of the body of a loop, whose names begin with a prefix."""
-        result = Lowered(self.dtype, constants=self.result.constants)
+        result = Lowered(self.dtype, constants=self.result.constants, split=self.result.split)
         return Lowering(graph, replaces, self.sizes, result, self.blas, prefix)
 
     @property
@@ -174,7 +174,7 @@ class Lowering:
         outer, self.group = self.group, Group(node)
         yield self.group
         group, self.group = self.group, outer
-        if group.writes and group.defines and group.split is None:
+        if group.writes and group.defines and group.split is None and not group.inside:
             self.can_split = False  # one thread would keep the number for itself
         self.groups.append(group)
 
