@@ -5,10 +5,14 @@ Most kernels are run by Python here (tests/interpreted.py); the slow ones, and o
 
 from __future__ import annotations
 
+import textwrap
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import stages
+from interpreted import _space as space_of
 from interpreted import build
 from test_settled import curvature, loop_feeds, looped
 from textbook import NETS, fed
@@ -47,6 +51,7 @@ from backpass.ops import (
 )
 from backpass.passes import backward, retyped
 from backpass.testing import check_executor
+from backpass.training.optimisers import SGD
 
 KINDS = {"f32": np.float32, "f64": np.float64}
 DIMS = {"B": 3, "T": 4}
@@ -290,6 +295,104 @@ def test_no_name_of_a_body_is_in_the_source() -> None:
     inside = [block for block in found.blocks if any(line.startswith("gnu = ") for line in block.program)]
     assert all(line.startswith("        ") for block in inside for line in block.source)
     assert inside
+
+
+# ---- threads
+
+
+def nested_steps() -> stages.Case:
+    """A loop in a loop over the rows of a batch, with numbers and rows carried, trained."""
+    s, v, V = data("s", "f64[B,4]"), data("v", "f64[B,4]"), data("V", "f64[4,4]")
+    inner = Scan(Graph({"s_new": Tanh()(s @ V + v), "out": s * v}), ("s", "v", "V"), 1, 1)
+    h, u, W, n = data("h", "f64[B,4]"), data("u", "f64[2,B,4]"), data("W", "f64[4,4]"), data("n", "f64[]")
+    last, out = parts(inner(h, u, W), 0, 1)
+    rows = Sum((0,))(last)  # over what other threads wrote
+    outer = Graph({"h_new": last + 0.1 * rows, "n_new": n + Mean()(out), "seen": Sum((0,))(out), "n_old": n})
+    x = Transpose((1, 2, 0, 3))(data("x", "f64[B,3,2,4]"))
+    loop = Scan(outer, ("h", "n", "u", "W"), 2, 1)(
+        filled(0.0, h.array_type), constant(0.0), x, parameter("w", "f64[4,4]")
+    )
+    C = Mean()(Sum((1,))(Item(0)(loop) ** 2)) + Item(1)(loop)
+    C = (C + Mean()(Tanh()(Item(2)(loop))) + Mean()(Item(3)(loop))).named("C")
+    rng, optimiser = np.random.default_rng(6), SGD(0.05)
+    step = stages.finished({"C": C}, {}, optimiser, "f64")
+    return stages.started(step, {"x": rng.standard_normal((stages.ROWS, 3, 2, 4))}, optimiser, rng)
+
+
+STEPS = {"recurrent": lambda: stages.loop_named("recurrent", "f64"), "nested": nested_steps}
+
+
+class OneAfterAnother:
+    """Threads that run in an order: up to a barrier the first of them alone, then the next."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        self.order, self.at, self.changed = order, 0, threading.Condition()
+
+    def begin(self, thread: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.order[self.at] == thread, 20), "a thread waits for ever"
+
+    def end(self) -> None:
+        with self.changed:
+            self.at = (self.at + 1) % len(self.order)
+            self.changed.notify_all()
+
+    def build(self, source: str, real: str, arguments: list, constants: dict, *rest: object, **more: object):
+        def call(*given):
+            thread = given[-2]
+
+            def barrier(sync, threads):
+                self.end()
+                self.begin(thread)
+
+            space = space_of(real) | {name: KINDS[real](value) for name, value in constants.items()}
+            names = ", ".join(a.name for a in arguments)
+            space["barrier"] = barrier
+            exec(f"def kernel({names}):\n{textwrap.indent(source, chr(32) * 4)}", space)
+            self.begin(thread)
+            done = space["kernel"](*given)
+            self.end()
+            return done
+
+        return call
+
+
+class Always:
+    """In place of `Pace`: as many threads as there are."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.most = most
+
+    def next(self, steps: int) -> tuple[int, int]:
+        return self.most, steps
+
+    def saw(self, threads: int, steps: int, seconds: float) -> None:
+        return
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_threads_in_any_order_give_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one thread needs of another is behind a barrier, in every turn of every loop."""
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: True)
+    monkeypatch.setattr(executor, "Pace", Always)
+    case = STEPS[name]()
+    found = []
+    for order in [(0,), (0, 1, 2), (2, 1, 0), (1, 2, 0)]:
+        monkeypatch.setattr(executor, "build", OneAfterAnother(order).build)
+        loop = Compiled().compile_loop(case.step, case.rows, stages.BATCH)
+        assert loop.lowered.split
+        loop.threads = len(order)
+        loop.load(case.start)
+        costs = loop.run(*case.span(0, 8)).watched
+        found.append(b"".join([costs.tobytes(), *(a.tobytes() for a in loop.state().values())]))
+    assert found == found[:1] * 4
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.usefixtures("by_python")
+def test_a_training_with_loops_equals_the_reference(split: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: split)
+    stages.check_loop(nested_steps(), rtol=1e-12, steps=8)
 
 
 # ---- what is refused

@@ -226,15 +226,13 @@ class _Product:
 
         self.over_strips(one, full, last)
 
-    def over_strips(
-        self, body: Callable[[_Strip, Size], None], full: Size, last: _Strip | None, after: Size | None = None
-    ) -> None:
-        """Every strip with the column at which it begins; the last one begins `after` the full ones."""
+    def over_strips(self, body: Callable[[_Strip, Size], None], full: Size, last: _Strip | None) -> None:
+        """Every strip, with the column at which it begins."""
         lanes = self.full_lanes
         end = self.mul(full, 2 * lanes)
         self.loop(end, lambda j: body(_Strip(lanes, (0, lanes)), j), 2 * lanes)
         if last is not None:
-            body(last, end if after is None else after)
+            body(last, end)
 
     def _by_rows(
         self, A: Any, B: Any, depth: Size, beta: Any, full: int, last: _Strip | None, packed: bool
@@ -243,30 +241,24 @@ class _Product:
         wide = 2 * self.full_lanes
         room = PANEL * 4 // self.bytes
         most = room // (max(1, depth if isinstance(depth, int) else DEPTH) * wide)  # strips that fit
+
+        def columns(first: Size, count: Size, last: _Strip | None) -> None:
+            j = self.mul(first, wide)
+            B_, C = self.at(B, self.mul(j, self.b_col)), self.at(self.C, j)
+            self._rows_over(A, B_, C, depth, beta, count, last, packed)
+
         if not packed or full + 2 <= most:
-            self._rows_over(A, B, self.C, depth, beta, full, last, packed)
+            columns(0, full, last)
             return
         group = most - 2
-
-        def some_columns(g: Any) -> None:
-            j = self.mul(g, wide)
-            B_, C, count = (
-                self.at(B, self.mul(j, self.b_col)),
-                self.at(self.C, j),
-                self.least(self.sub(full, g), group),
-            )
-            self._rows_over(A, B_, C, depth, beta, count, None, packed)
-
-        self.loop(full, some_columns, group)
+        self.loop(full, lambda g: columns(g, self.least(self.sub(full, g), group), None), group)
         if last is not None:
-            end = full * wide
-            self._rows_over(
-                A, self.at(B, self.mul(end, self.b_col)), self.at(self.C, end), depth, beta, 0, last, packed
-            )
+            columns(full, 0, last)
 
     def _rows_over(
         self, A: Any, B: Any, C: Any, depth: Size, beta: Any, full: Size, last: _Strip | None, packed: bool
     ) -> None:
+        """All rows over some columns, whose B is copied together first where it is `packed`."""
         if packed:
             self._pack_strips(B, depth, full, last)
         some = not isinstance(full, int) or full > 0
