@@ -15,8 +15,8 @@ from backpass.exec.reference import Reference
 from backpass.ir import Graph
 from backpass.passes import work
 
-#: Seconds that compiling a new kernel takes, at most; what a node costs in NumPy beyond its work.
-_COMPILE_SECONDS, _NODE_SECONDS = 1.5, 5e-6
+#: Seconds that compiling a new kernel takes, about; what a node costs in NumPy beyond its work.
+_COMPILE_SECONDS, _NODE_SECONDS = 1.0, 7e-6
 _FLOPS_PER_SECOND = 10e9
 
 EXECUTORS = ("auto", "reference", "compiled")

@@ -29,7 +29,7 @@ _I1, _I8, INT = ir.IntType(1), ir.IntType(8), ir.IntType(64)
 POINTER = ir.PointerType()
 VOID = ir.VoidType()
 #: Of the C library, one number at a time.
-_LIBRARY = ("sin", "cos", "erf", "pow")
+LIBRARY = ("sin", "cos", "erf", "pow")
 
 
 def llvm_type(kind: str) -> Any:
@@ -384,7 +384,7 @@ class Body:
         if name == "fma":
             kind, codes = self.alike(*xs)
             return Number(kind, self.intrinsic("fmuladd", *(Number(kind, code) for code in codes)))
-        if name in _LIBRARY:
+        if name in LIBRARY:
             return self.library(name, *xs)
         definition = f"{name}_{self.unit.real}"
         function, kinds, result = self.unit.of_mathematics(

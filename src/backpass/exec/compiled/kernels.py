@@ -23,12 +23,12 @@ import numpy as np
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.exec.compiled import barrier, blas, target
-from backpass.exec.compiled.compiler import Argument
+from backpass.exec.compiled.compiler import LIBRARY, Argument, Unit
+from backpass.exec.compiled.compiler import kernel as written
 from backpass.exec.machine import cpu_name, versions
 from backpass.ir import ArrayType
 
 Kernel = Callable[..., int]  #: of arrays and integers, in the order of its arguments
-_LIBRARY = ("sin", "cos", "erf", "pow")
 loaded: dict[str, Kernel] = {}  #: in this process, by the hash of what they are made of
 _engines: list[Any] = []  # native code lives as long as they do
 
@@ -76,10 +76,8 @@ def compiled(
     usual: Mapping[str, int] | None = None,
 ) -> bytes:
     """An object file with the function ``kernel``."""
-    from backpass.exec.compiled.compiler import Unit, kernel
-
     unit = Unit(real)
-    kernel(unit, source, arguments, constants, usual)
+    written(unit, source, arguments, constants, usual)
     machine = target.machine()
     whole = _parsed(unit.module)
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -133,7 +131,7 @@ def _symbols(used: blas.Blas | None) -> None:
 def _addresses() -> dict[str, int]:
     library = ctypes.CDLL("ucrtbase" if sys.platform == "win32" else None)
     found = {"backpass_yield": barrier.yield_address()}
-    for name in (f"{n}{kind}" for n in _LIBRARY for kind in ("", "f")):
+    for name in (f"{n}{kind}" for n in LIBRARY for kind in ("", "f")):
         found[f"backpass_{name}"] = ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
     return found
 
