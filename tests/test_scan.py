@@ -33,6 +33,8 @@ from backpass.ops import (
     Reshape,
     Scan,
     Sigmoid,
+    Sign,
+    Silu,
     Slice,
     Softmax,
     SoftmaxCrossEntropy,
@@ -115,7 +117,8 @@ def dropped() -> Case:
     """Random numbers from a counter that is carried, and integers collected."""
     h, n, u, m = data("h", "f64[B,2]"), data("n", "i64[]"), data("u", "f64[B,2]"), data("m", "i64[]")
     keep = Uniform(3, ("B", 2))(n) < 0.6
-    body = Graph({"h_new": Where()(keep, h + u, h * 0.5), "n_new": n + m, "before": n * m, "kept": keep})
+    outputs = {"h_new": Where()(keep, h + u, h * 0.5), "n_new": n + m, "before": n * m, "kept": keep}
+    body = Graph(outputs | {"sign": Sign()(Cast("i64")(4.0 * u) - 1)})
     given = [
         parameter("h0", "f64[B,2]"),
         constant(7.0, "i64"),
@@ -123,9 +126,10 @@ def dropped() -> Case:
         data("steps", "i64[T]"),
     ]
     loop = Scan(body, ("h", "n", "u", "m"), 2, 2)(*given)
-    h_last, n_last, before, kept = parts(loop, 0, 1, 2, 3)
-    real = Cast("f64")
-    return Graph({"C": total(h_last, real(n_last), real(before), real(kept)), "before": before}), ["h0"]
+    h_last, n_last, before, kept, sign = parts(loop, 0, 1, 2, 3, 4)
+    reals = [Cast("f64")(y) for y in (n_last, before, kept, sign)]
+    bent = Silu()(Silu()(h_last))  # in the source, a variable holds the inner one
+    return Graph({"C": total(h_last, *reals), "before": before, "bent": bent}), ["h0"]
 
 
 def swapped() -> Case:
@@ -148,6 +152,17 @@ def swapped() -> Case:
     return Graph({"C": total(*parts(loop, *range(15)))}), ["a0", "b0", "p0"]
 
 
+def sizes() -> Case:
+    """Loops of two sizes over the same number of entries, whose products read what they replace."""
+    found = []
+    for k in (2, 4):
+        h, u, W = data("h", f"f64[{k},{k}]"), data("u", f"f64[{k},{k}]"), data("W", f"f64[{k},{k}]")
+        x, w = data(f"x{k}", f"f64[T,{k},{k}]"), parameter(f"w{k}", f"f64[{k},{k}]")
+        for new in (h @ W, (u * 0.5) @ h):
+            found.append(Item(0)(Scan(Graph({"h_new": new}), ("h", "u", "W"), 1, 1)(w, x, w)))
+    return Graph({"C": total(*found)}), ["w4", "w2"]
+
+
 def scored() -> Case:
     """Softmax and losses of the scores of each entry; the two of the same scores are calculated at once."""
     h, z, t = data("h", "f64[]"), data("z", "f64[B,3]"), data("t", "f64[B,3]")
@@ -163,7 +178,7 @@ def elman() -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    f.__name__: f for f in (gated, nested, words, dropped, swapped, scored, elman)
+    f.__name__: f for f in (gated, nested, words, dropped, swapped, sizes, scored, elman)
 }
 
 
@@ -262,6 +277,11 @@ def test_the_forward_loop_is_done_once() -> None:
     code = source(step)
     assert code.count("_t in range(5)") == 1
     assert code.count("_s in range(5)") == 1
+
+
+def test_a_value_that_is_carried_and_read_again_is_calculated_once() -> None:
+    code = source(elman()[0])
+    assert code[: code.index("v8")].count("tanh(") == 1
 
 
 def test_what_nothing_reads_is_not_calculated() -> None:
@@ -393,6 +413,16 @@ def test_threads_in_any_order_give_the_same_bits(name: str, monkeypatch: pytest.
 def test_a_training_with_loops_equals_the_reference(split: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: split)
     stages.check_loop(nested_steps(), rtol=1e-12, steps=8)
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_wrong_row_number_would_leave_threads_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: True)
+    h, i, E = data("h", "f64[B,3]"), data("i", "i64[B]"), data("E", "f64[4,3]")
+    loop = Scan(Graph({"h_new": Tanh()(h + Gather(0)(E, i))}), ("h", "i", "E"), 1, 1)
+    word = Transpose((1, 0))(data("word", "i64[B,5]"))
+    step = Graph({"C": Sum()(Item(0)(loop(filled(0.0, h.array_type), word, parameter("e", "f64[4,3]"))))})
+    assert not without_data(step, 8).lowered.split
 
 
 # ---- what is refused

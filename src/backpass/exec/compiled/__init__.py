@@ -5,6 +5,7 @@
 `scalars`       the forward rules of elementwise ops, as source
 `lowerings`     the ops that have a lowering of their own; they are in `contractions` (products), `heads`
                 (softmax and losses), `moves` (rows, joining, random numbers), `reductions`
+`loops`         loops through a sequence, around their bodies
 `updates`       carried values, replaced in place
 `groups`        what threads share, where they wait for each other, and loops that become one
 `compiler`      that source, a small part of Python, to LLVM

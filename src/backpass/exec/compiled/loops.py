@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from backpass.errors import NotLowered
-from backpass.exec.compiled.groups import Group, Read, indented, joined, shared_turns
+from backpass.exec.compiled.groups import Group, indented, joined, shared_turns
 from backpass.exec.compiled.source import variable
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
@@ -99,9 +99,6 @@ def scan(low: Lowering, node: Node) -> None:
     low.group.inside = [Group(node, list(low.out)), head, *map(indented, [Group(lines=begin), *turns])]
     low.out[:] = [line for group in low.group.inside for line in group.lines]
 
-    # What a turn of this loop leaves, other threads may still read when the loop begins anew in an outer one.
-    low.group.writes |= result.buffers.keys()
-    low.group.reads += [Read(place, own=False, straight=False) for place in low.group.writes]
     low.parts[node] = parts
     low.result.buffers |= result.buffers
     low.result.private |= result.private

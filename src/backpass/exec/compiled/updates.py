@@ -108,13 +108,13 @@ def replace_carried(low: Lowering, products: Mapping[Node, ProductUpdate]) -> No
 
 def _replace(low: Lowering, node: Node, target: str, update: ProductUpdate | None) -> None:
     """Write a carried value to where it belongs."""
-    place, old = low.result.place, low.replaces[node]
+    place = low.result.place
     if update is not None and node not in place:
         codes = _factor(low, update.alpha), _factor(low, update.beta)
         product(low, target, update.product, *codes)
     elif node in place:
         _copy(low, node, target, place[node])
-    elif _is_product(node) and (target != low.names[old] or old not in _reads(low, node)):
+    elif _is_product(node):  # where it reads the old value, the target is aside
         product(low, target, node, low.constant(1.0), low.constant(0.0))
     elif isinstance(node.op, (Elementwise, Broadcast, Transpose)) or node.op.name == "slice":
         low.elementwise(node, target)
