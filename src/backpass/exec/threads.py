@@ -117,24 +117,32 @@ class Pace:
         How many threads there may be; the same where the result depends on it.
     """
 
-    _EVERY, _STRETCH = 0.5, 0.008  # seconds from trial to trial, and of a trial
-    _KEPT = 3  # the last times of each way; the best of them counts, since a thread can only be held up
+    _EVERY, _TRIAL, _MOST = 0.5, 0.008, 0.1  # seconds from trial to trial, of a trial, of any stretch
+    _KEPT = 3  # times of each way, so that one that was held up decides nothing
 
     def __init__(self, least: int, most: int) -> None:
         self.least, self.most, self._now = least, most, most
         self._seconds = {count: deque[float](maxlen=self._KEPT) for count in (least, most)}  # of a step
         self._since = 0.0
 
+    def _step(self, threads: int) -> float:
+        """What a step took of late: of the last times, the one in the middle."""
+        kept = self._seconds[threads]
+        return sorted(kept)[len(kept) // 2]
+
     def next(self, steps: int) -> tuple[int, int]:
         """For the next stretch: how many threads, and how many of these steps."""
-        other = self.least if self._now == self.most else self.most
-        settled = len(self._seconds[other]) > 1 and self._since < self._EVERY
-        if self.most == self.least or settled or not self._seconds[self._now]:
+        if self.most == self.least or not self._seconds[self._now]:
             return self._now, steps
-        return other, min(steps, 1 + int(self._STRETCH / min(self._seconds[self._now])))
+        step = self._step(self._now)
+        other = self.least if self._now == self.most else self.most
+        if len(self._seconds[other]) == self._KEPT and self._since < self._EVERY:
+            return self._now, min(steps, 1 + int(self._MOST / step))
+        return other, min(steps, 1 + int(self._TRIAL / step))
 
     def saw(self, threads: int, steps: int, seconds: float) -> None:
         """Take in how long a stretch took."""
         self._since = 0.0 if threads != self._now else self._since + seconds
         self._seconds[threads].append(seconds / max(steps, 1))
-        self._now = min((c for c, kept in self._seconds.items() if kept), key=lambda c: min(self._seconds[c]))
+        tried = [count for count, kept in self._seconds.items() if kept]
+        self._now = min(tried, key=self._step)
