@@ -22,8 +22,6 @@ from typing import Any
 from llvmlite import ir
 
 BITS = {"f32": 32, "f64": 64, "int32": 32, "int64": 64, "uint64": 64, "boolean": 1}
-#: Of one entry in memory. A boolean takes a byte there.
-BYTES = {"f32": 4, "f64": 8, "int64": 8, "boolean": 1}
 _FLOATS = ("f32", "f64")
 _I1, _I8, INT = ir.IntType(1), ir.IntType(8), ir.IntType(64)
 POINTER = ir.PointerType()
