@@ -21,15 +21,16 @@ RANKS = {
     "exec": 4,
     "nn": 4,
     "data": 4,
+    "pictures": 4,
     "scoring": 5,
     "training": 5,
     "testing": 5,
     "explain": 6,
-    "report": 6,
+    "report": 7,
     "export": 6,
-    "run": 7,
-    "fit": 8,
-    "cli": 9,
+    "run": 8,
+    "fit": 9,
+    "cli": 10,
 }
 
 #: Packages that only some parts may import.

@@ -18,14 +18,14 @@ import backpass as bp
 from backpass.data import from_arrays
 from backpass.errors import StorageError, UsageError
 from backpass.ops import Sum, data, parameter
+from backpass.pictures.axes import Axis, labels
+from backpass.pictures.confusion import confusion_matrix
+from backpass.pictures.curves import Line, Panel, line_chart, scatter
+from backpass.pictures.nets import Layer, Link, net_picture, weight_images
+from backpass.pictures.svg import Svg, cut, plain, width
 from backpass.report import Picture, plot, plot_rows, report_html, write_report
-from backpass.report.axes import Axis, labels
-from backpass.report.confusion import confusion_matrix
-from backpass.report.curves import Line, Panel, line_chart, scatter
 from backpass.report.facts import facts
 from backpass.report.held import held
-from backpass.report.nets import Layer, Link, net_picture, weight_images
-from backpass.report.svg import Svg, cut, plain, width
 from backpass.report.weights import LINKS, UNITS, chain
 
 SVG = "{http://www.w3.org/2000/svg}"

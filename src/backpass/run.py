@@ -29,7 +29,7 @@ from backpass.training.store import Writer, read_record
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
-    from backpass.report import Picture
+    from backpass.pictures import Picture
 
 
 class Run:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backpass.report.axes import count, figure, fixed, percent
-from backpass.report.curves import Panel
+from backpass.pictures.axes import count, figure, fixed, percent
+from backpass.pictures.curves import Panel
 from backpass.report.held import PARTS, Held, Parts, held
 from backpass.report.history import learning_panels
 from backpass.report.weights import Images, Net, images, net

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backpass.report.curves import Line, Panel
+from backpass.pictures.curves import Line, Panel
 
 _BINS = 400  # points of a curve over single steps
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from backpass.errors import UsageError, nearest
-from backpass.report.confusion import confusion_matrix
-from backpass.report.curves import line_chart, scatter
+from backpass.pictures.confusion import confusion_matrix
+from backpass.pictures.curves import line_chart, scatter
+from backpass.pictures.nets import net_picture, weight_images
+from backpass.pictures.picture import Picture, write_text
 from backpass.report.facts import clouds, confusion, facts
 from backpass.report.held import Parts, held
 from backpass.report.history import learning_panels, rows_panels
-from backpass.report.nets import net_picture, weight_images
 from backpass.report.page import page
-from backpass.report.picture import Picture, write_text
 from backpass.report.weights import images, net
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.ir import Graph, Node
-from backpass.report.axes import figure
-from backpass.report.nets import Layer, Link
+from backpass.pictures.axes import figure
+from backpass.pictures.nets import Layer, Link
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backpass.report.axes import Axis, figure, frame, margin, percent
-from backpass.report.svg import Svg, cut, number, width
+from backpass.pictures.axes import Axis, figure, frame, margin, percent
+from backpass.pictures.svg import Svg, cut, number, width
 
 #: Solid, dashed and dotted, each with its colour: the same part looks the same in every panel.
 _STYLES = {"train": "one", "validation": "two", "test": "three"}

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.report.axes import figure
-from backpass.report.svg import Svg, cut, number, width
+from backpass.pictures.axes import figure
+from backpass.pictures.svg import Svg, cut, number, width
 
 _STEP, _GAP, _RADIUS, _LABEL = 30.0, 210.0, 8.0, 210.0
 

@@ -48,7 +48,7 @@ class Picture:
         if where.suffix.lower() == ".svg":
             return write_text(where, self.svg)
         if where.suffix.lower() in (".html", ".htm"):
-            from backpass.report.page import document
+            from backpass.pictures.document import document
 
             return write_text(where, document(self.title, self.svg))
         raise UsageError(f"a picture is saved as .svg or .html, not as {where.name!r}")

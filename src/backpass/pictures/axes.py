@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from backpass.report.svg import Svg, number, width
+from backpass.pictures.svg import Svg, number, width
 
 _UP = 8  # ticks of an upward axis, at most about
 

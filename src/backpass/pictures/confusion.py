@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from backpass.report.axes import percent
-from backpass.report.svg import Svg, cut, width
+from backpass.pictures.axes import percent
+from backpass.pictures.svg import Svg, cut, width
 
 
 def confusion_matrix(
