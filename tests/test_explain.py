@@ -9,7 +9,7 @@ import pytest
 import backpass as bp
 from backpass.errors import UsageError
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain import questions, shares
+from backpass.explain import shares, update
 from backpass.explain.shares import check_uncoupled
 from backpass.explain.terms import update_terms
 from backpass.ir import Graph
@@ -51,7 +51,7 @@ def test_every_answer_balances(activation: str, momentum: float, dtype: str, exe
         visit = run.at(step)
         for target in TARGETS:
             answer = visit.why(target)
-            name, entry = questions.parse_target(run.graph, target)
+            name, entry = update.parse_target(run.graph, target)
             moved = float(visit.after[name][entry]) - float(visit.before[name][entry])
             assert answer.update == moved
             parts = sum(p.value for p in answer.parts)
@@ -221,13 +221,13 @@ def test_a_corrupted_share_is_found(executor: str, monkeypatch: pytest.MonkeyPat
         found[np.argmax(np.abs(found))] *= 1 + 1e-6
         return found
 
-    monkeypatch.setattr(questions, "by_example", corrupt)
+    monkeypatch.setattr(update, "by_example", corrupt)
     wrong = run.at(40).why("W2[3,1]")
     assert not wrong.balanced
     assert abs(wrong.rounding) > wrong.bound
     assert wrong.second_route > wrong.second_route_bound
-    assert "DOES NOT ADD UP" in wrong.text()
-    assert "DISAGREES" in wrong.text()
+    assert "balance FAILS" in wrong.text()
+    assert "second route FAILS" in wrong.text()
 
 
 def test_a_share_that_moves_between_examples_is_found_by_the_second_route(
@@ -236,7 +236,7 @@ def test_a_share_that_moves_between_examples_is_found_by_the_second_route(
     """The sum is right, the rows are not: only the second route can tell."""
     run = train("sigmoid", 0.0, "f64", "compiled")
     true = shares.by_example
-    monkeypatch.setattr(questions, "by_example", lambda *given: np.roll(true(*given), 1))
+    monkeypatch.setattr(update, "by_example", lambda *given: np.roll(true(*given), 1))
     wrong = run.at(40).why("W2[3,1]")
     assert abs(wrong.rounding) <= wrong.bound
     assert not wrong.balanced
@@ -267,7 +267,7 @@ def test_an_answer_is_data_and_reads_well() -> None:
     assert answer.claim in text.replace("\n", " ")
     assert "v_W2_new[3,1] = momentum * v_W2[3,1] - lr * dW2[3,1] = 0.9 * " in text
     assert "dW2[3,1] = sum over b of a1[b,3] * δ2[b,1]" in text
-    assert "adds up: rounding" in text
+    assert "balance holds: the parts and the update differ by" in text
     assert set(answer.evidence) == {"a1", "δ2"}  # both as the kernel itself left them
     assert dataclasses.replace(answer, rounding=1.0).balanced is False
 
@@ -333,7 +333,7 @@ def test_the_vector_of_a_category_is_moved_by_the_rows_that_have_it(executor: st
     has = {share.row: 2 in X[share.row] for share in answer.examples}
     assert {share.row for share in answer.examples if share.value} <= {row for row, it in has.items() if it}
     assert any(share.value for share in answer.examples)
-    assert any("δ1[b,k,1] for each k at which b has category 2" in line for line in answer.equations)
+    assert any("δ1[b,k,1] for each k at which b has category 2" in line for line in answer.lines)
 
 
 def test_a_weight_that_is_not_trained_never_moves() -> None:

@@ -21,7 +21,8 @@ from backpass.ops import Sum, data, parameter
 from backpass.pictures.axes import Axis, labels
 from backpass.pictures.confusion import confusion_matrix
 from backpass.pictures.curves import Line, Panel, line_chart, scatter
-from backpass.pictures.nets import Layer, Link, net_picture, weight_images
+from backpass.pictures.images import weight_images
+from backpass.pictures.nets import Layer, Link, net_picture
 from backpass.pictures.svg import Svg, cut, plain, width
 from backpass.report import Picture, plot, plot_rows, report_html, write_report
 from backpass.report.facts import facts

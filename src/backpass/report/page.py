@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from backpass.pictures.confusion import confusion_matrix
 from backpass.pictures.curves import line_chart, scatter
 from backpass.pictures.document import document
-from backpass.pictures.nets import net_picture, weight_images
+from backpass.pictures.images import weight_images
+from backpass.pictures.nets import net_picture
 from backpass.pictures.svg import plain
 from backpass.report.facts import Facts, Table
 

@@ -10,7 +10,8 @@ from typing import Any
 from backpass.errors import UsageError, nearest
 from backpass.pictures.confusion import confusion_matrix
 from backpass.pictures.curves import line_chart, scatter
-from backpass.pictures.nets import net_picture, weight_images
+from backpass.pictures.images import weight_images
+from backpass.pictures.nets import net_picture
 from backpass.pictures.picture import Picture, write_text
 from backpass.report.facts import clouds, confusion, facts
 from backpass.report.held import Parts, held

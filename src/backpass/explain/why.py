@@ -1,0 +1,346 @@
+"""``why``: why a weight moved in one step. By part of the update, by example, and by earlier examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note
+from backpass.explain.equations import equations
+from backpass.explain.shares import check_uncoupled, second_route
+from backpass.explain.slope import Slope, slope
+from backpass.explain.terms import Term, terms_of_new, update_terms
+from backpass.explain.update import UpdateOf, parse_target
+from backpass.pictures.images import row_images
+from backpass.training.evaluate import classes_of
+from backpass.training.replay import Moment
+
+_NAMED = 0.99  # of the carried momentum is traced to earlier examples
+_FURTHEST = 1000  # steps back
+_CHECKED = 256  # examples that take the second route
+_PICTURES = 8  # of rows that are images
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of an update: the fresh gradient, the carried momentum, a penalty, decay, clipping."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one example of the batch contributed to the update.
+
+    Attributes
+    ----------
+    row : int
+        The row's number in the data set.
+    value : float
+    label, read_as : str
+        For classes: what the example is, and what the network took it for. Empty for quantities.
+    """
+
+    row: int
+    value: float
+    label: str = ""
+    read_as: str = ""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What one example of an earlier step contributed, through the momentum carried since."""
+
+    step: int
+    row: int
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Why(Answer):
+    """Why a weight moved.
+
+    Attributes
+    ----------
+    before, after, update : float
+        The weight before and after the step, and the difference, as the run's kernel calculated them.
+    parts : tuple of Part
+        They and `rounding` add up to `update`.
+    examples : tuple of Share
+        They add up to the part "fresh gradient"; largest first.
+    earlier : tuple of Earlier
+        With `earlier_other` and `earlier_rest` they add up to the part "carried momentum"; largest first.
+    earlier_other, earlier_rest : float
+        What penalties, decay and clipping of those steps contributed; what comes from still earlier steps.
+    rounding, bound : float
+        What the parts leave over, and the most that floating point can leave over.
+    scale : float
+        What one unit of the fresh gradient moves the weight by: −η, for Adam −η / (c_m (√(s / c_s) + ε)).
+    second_route, second_route_bound : float
+        The largest difference between these shares and the same ones from a pass in f64 of each example for
+        itself, and the most that is allowed.
+    lines : tuple of str
+        How the numbers hang together, in the notation of the program.
+    cost_along : Slope
+        The cost of the batch against this one weight, and its tangent.
+    pictures : str
+        The examples that pull the most, where rows are images, as SVG.
+    """
+
+    before: float
+    after: float
+    update: float
+    parts: tuple[Part, ...]
+    examples: tuple[Share, ...]
+    rounding: float
+    bound: float
+    second_route: float
+    second_route_bound: float
+    earlier: tuple[Earlier, ...] = ()
+    earlier_other: float = 0.0
+    earlier_rest: float = 0.0
+    scale: float = 0.0
+    lines: tuple[str, ...] = ()
+    cost_along: Slope
+    pictures: str = ""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return (
+            Check("balance", self.rounding, self.bound, "the parts and the update"),
+            Check(
+                "second route", self.second_route, self.second_route_bound,
+                "each example's share and its own pass in f64",
+            ),
+        )  # fmt: skip
+
+    def blocks(self) -> list[Block]:
+        parts = (*self.parts, Part("rounding", self.rounding))
+        found: list[Block] = [
+            Equations(self.lines),
+            Note(f"A gradient of 1 moves this weight by {self.scale:.4g}."),
+            Ledger(
+                "by part of the update", tuple(Entry(p.name, p.value) for p in parts), self.update, "update"
+            ),
+        ]
+        pulling = [s for s in self.examples if s.value]
+        if pulling:
+            fresh = next(p.value for p in self.parts if p.name == "fresh gradient")
+            entries = tuple(
+                Entry(f"row {s.row:,}", s.value, f"{s.label} read as {s.read_as}" if s.label else "")
+                for s in pulling
+            )
+            of = f"{len(pulling)} of the {len(self.examples)} rows of the batch pull at it"
+            found.append(Ledger(f"by example: {of}", entries, fresh, "fresh gradient", "other rows"))
+        if self.pictures:
+            words = ", ".join(f"row {s.row:,}" for s in pulling[:_PICTURES])
+            found.append(Figure("the rows that pull the most", self.pictures, words))
+        if any(e.value for e in self.earlier):
+            found.append(self._carried())
+        return [*found, self.cost_along.figure(self.target)]
+
+    def _carried(self) -> Ledger:
+        entries = [Entry(f"step {e.step:,}, row {e.row:,}", e.value) for e in self.earlier if e.value]
+        others = (
+            ("penalties, decay and clipping of those steps", self.earlier_other),
+            ("from still earlier steps", self.earlier_rest),
+        )
+        entries += [Entry(name, value) for name, value in others if value]
+        total = next(p.value for p in self.parts if p.name == "carried momentum")
+        title = "the carried momentum, by example of earlier steps"
+        return Ledger(title, tuple(entries), total, "carried momentum", "other parts")
+
+
+def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = None) -> Why:
+    """Why a weight moved in one step: by part of the update, and by example.
+
+    Parameters
+    ----------
+    moment : Moment
+        The visited step.
+    target : str
+        One entry of a parameter: ``"W2[3,1]"`` or ``"b1[4]"``.
+    row_numbers : ndarray of int64, optional
+        The number in the data set of each training row.
+
+    Returns
+    -------
+    Why
+
+    Raises
+    ------
+    UsageError
+        There is no such weight, or its update is not a sum over examples.
+    """
+    graph, record = moment.graph, moment.replay.record
+    name, entry = parse_target(graph, target)
+    target = f"{name}[{','.join(map(str, entry))}]"
+    check_uncoupled(graph, name)
+    numbered = np.arange(record.settings.data.rows) if row_numbers is None else row_numbers
+    batch = record.batches.span(moment.step - 1, moment.step)[0]
+    gradient = graph[f"d{name}"]
+    terms = update_terms(graph, name)
+
+    # The run's own kernel takes the step again; what its products read is still there afterwards.
+    used: set[str] = set()
+    step = UpdateOf(moment, name, entry, used)
+    before, after = float(moment.before[name][entry]), float(step.after[name][entry])
+    update = after - before
+    found, shares, carried = step.taken_apart(terms)
+    parts = [Part(kind, value) for kind, value in found.items()]
+
+    rounding = update - math.fsum(p.value for p in parts)
+    count = len(batch) + len(parts) - 1
+    gross = float(np.sum(np.abs(shares))) + sum(abs(p.value) for p in parts if p.name != "fresh gradient")
+    eps = float(np.finfo(step.after[name].dtype).eps)
+    scale = abs(before) + gross
+    earlier, other, rest = _earlier(moment, name, entry, carried, numbered)
+
+    largest = np.argsort(-np.abs(shares), kind="stable")
+    checked = [int(b) for b in largest[:_CHECKED]]
+    scale_of = sum(t.factor(step.values, entry) for t in terms if t.value is gradient and t.clipped is None)
+    again = scale_of * second_route(graph, name, entry, moment.feeds, checked)
+    gap = float(np.max(np.abs(again - shares[checked]), initial=0.0))
+
+    labels = _labels(moment)
+    examples = tuple(
+        Share(int(numbered[batch[b]]), float(shares[b]), *(labels[b] if labels else ())) for b in largest
+    )
+    return Why(
+        question="why",
+        target=target,
+        step=moment.step,
+        claim=_claim(target, moment.step, before, after, parts, examples),
+        before=before,
+        after=after,
+        update=update,
+        parts=tuple(parts),
+        examples=examples,
+        rounding=rounding,
+        bound=4 * (count + 1) * eps * scale,
+        second_route=gap,
+        second_route_bound=256 * eps * scale,
+        earlier=earlier,
+        earlier_other=other,
+        earlier_rest=rest,
+        scale=scale_of,
+        lines=equations(step),
+        evidence=tuple(sorted(used)),
+        cost_along=slope(moment, name, entry, after),
+        pictures=_pictures(moment, largest, examples),
+    )
+
+
+def _pictures(moment: Moment, largest: NDArray[np.int64], examples: Sequence[Share]) -> str:
+    """The rows that pull the most, where rows are images."""
+    shape = moment.replay.record.settings.data.image_shape
+    if not shape:
+        return ""
+    some = [k for k, share in enumerate(examples) if share.value][:_PICTURES]
+    if not some:
+        return ""
+    images = moment["x"][largest[some]].astype(np.float64).reshape(len(some), *shape)
+    names = [f"row {examples[k].row:,}\n{examples[k].value:+.2g}\n{_reading(examples[k])}" for k in some]
+    return row_images("The rows that pull the most", images, [n.strip() for n in names])
+
+
+def _earlier(
+    moment: Moment,
+    name: str,
+    entry: tuple[int, ...],
+    carried: Sequence[tuple[float, Term]],
+    numbered: NDArray[np.int64],
+) -> tuple[tuple[Earlier, ...], float, float]:
+    """Trace the carried momentum back to the examples of earlier steps, until 99 % of it is named.
+
+    Each velocity v follows ``v_new = m v + f dW + ...``, so what is carried now is the sum over earlier steps
+    k of the products of the m since, times what step k added; the rest is what was carried before them.
+    """
+    found: list[Earlier] = []
+    beside = rest = 0.0
+    replay = moment.replay
+    for outer, carry in carried:
+        slot = carry.value
+        now = outer * float(moment.before[str(slot.name)][entry])
+        if now == 0.0 or moment.step == 1:
+            rest += now
+            continue
+        terms = terms_of_new(moment.graph, str(slot.name))
+        keep = [t for t in terms if t.value is slot]
+        m = abs(sum(t.factor(lambda n: np.asarray(moment.feeds[str(n.name)]), entry) for t in keep))
+        guess = _FURTHEST if m >= 1 or m <= 0 else math.ceil(math.log(1 - _NAMED) / math.log(m)) + 1
+        while True:
+            first = max(1, moment.step - min(guess, _FURTHEST))
+            before = float(replay.state(first - 1)[str(slot.name)][entry])
+            kept, other = 1.0, 0.0
+            steps: list[tuple[int, NDArray[np.int64], NDArray[np.float64]]] = []
+            for number in range(first, moment.step):
+                step = UpdateOf(Moment(replay, number), name, entry, set())
+                m = sum(t.factor(step.values, entry) for t in keep)
+                parts, shares, _ = step.taken_apart([t for t in terms if t.value is not slot])
+                steps = [(k, rows, m * part) for k, rows, part in steps]
+                steps.append((number, replay.record.batches.span(number - 1, number)[0], shares))
+                other = m * other + sum(v for kind, v in parts.items() if kind != "fresh gradient")
+                kept *= m
+            left = outer * kept * before
+            if abs(left) <= (1 - _NAMED) * abs(now) or first == 1 or guess >= _FURTHEST:
+                break
+            guess *= 2
+        beside, rest = beside + outer * other, rest + left
+        for number, batch, shares in steps:
+            found += [
+                Earlier(number, int(numbered[row]), float(outer * share))
+                for row, share in zip(batch, shares, strict=True)
+            ]
+    found.sort(key=lambda e: -abs(e.value))
+    return tuple(found), beside, rest
+
+
+def _labels(moment: Moment) -> list[tuple[str, str]]:
+    """For classes: what each example of the batch is, and what the network took it for."""
+    settings = moment.replay.record.settings
+    if settings.data.task != "classification":
+        return []
+    names = [str(c) for c in settings.data.classes]
+    prediction = moment[moment.replay.record.prediction]
+    true, read = classes_of(moment["t"]), classes_of(prediction)
+    return [(names[int(t)], names[int(r)]) for t, r in zip(true, read, strict=True)]
+
+
+def _claim(
+    target: str, step: int, before: float, after: float, parts: Sequence[Part], examples: Sequence[Share]
+) -> str:
+    moved = "did not move" if after == before else f"moved by {after - before:+.4g}"
+    words = f"{target} {moved} in step {step:,}, from {before:.6g} to {after:.6g}."
+    largest = max(parts, key=lambda p: abs(p.value))
+    if len(parts) > 1 and largest.value:
+        words += f" The largest part is the {largest.name}, {largest.value:+.4g}."
+    gross = sum(abs(s.value) for s in examples)
+    if not gross:
+        return words + " No example of the batch pulls at it: its gradient is zero."
+    top: list[Share] = []
+    for share in examples[:3]:
+        top.append(share)
+        if sum(abs(s.value) for s in top) >= 0.5 * gross:
+            break
+    part = sum(abs(s.value) for s in top) / gross
+    rows = [f"{s.row}{_reading(s)}" for s in top]
+    named = " and ".join([", ".join(rows[:-1]), rows[-1]] if len(rows) > 1 else rows)
+    subject = f"Row {named} accounts" if len(top) == 1 else f"Rows {named} account"
+    return f"{words} {subject} for {part:.0%} of the fresh gradient."
+
+
+def _reading(share: Share) -> str:
+    """In brackets, what an example is and what it was taken for."""
+    if not share.label:
+        return ""
+    return (
+        f" (a {share.label})"
+        if share.label == share.read_as
+        else f" (a {share.label}, read as {share.read_as})"
+    )
