@@ -64,7 +64,8 @@ def _entries(command: Any, group: str = "Options") -> Iterator[Entry]:
         settings, kind = _settings(hints[name])
         if dataclasses.is_dataclass(kind):
             told: Any = kind
-            yield from _entries(kind, told.__cyclopts__.parameters[0].group[0].name)
+            groups = told.__cyclopts__.parameters[0].group
+            yield from _entries(kind, groups[0].name if groups else group)
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             yield Entry("", settings.get("name") or name.upper(), about[name])

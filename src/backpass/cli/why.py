@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from backpass.cli.options import FLAG, WHOLE, default
-from backpass.cli.output import Output
-from backpass.cli.places import open_run
-from backpass.errors import RecordError, UsageError
+from backpass.cli.asking import Form, Step, ask
 
 
-def why(
-    run: str,
-    target: str,
-    /,
-    *,
-    step: Annotated[int | None, WHOLE, default("the last")] = None,
-    json: Annotated[bool, FLAG] = False,
-) -> None:
+def why(run: str, target: str, /, *, step: Step = None, form: Form | None = None) -> int:
     """Say why a weight moved: which examples, and which parts of the update, asked for it.
 
     The step is computed again from the record of the run, bit for bit; nothing was logged for it.
@@ -31,20 +19,5 @@ def why(
         a bias; counted from 0.
     step
         Which step, counted from 1.
-    json
-        Print the answer as one object as the last line of standard output.
     """
-    output = Output(json)
-    found = open_run(run)
-    if found.steps == 0:
-        raise RecordError(f"{run} has no completed step, so no weight has moved.")
-    step = found.steps if step is None else step
-    if not 1 <= step <= found.steps:
-        raise UsageError(f"there is no step {step:,}: {run} has steps 1 to {found.steps:,}.")
-    if found.status in ("running", "interrupted", "diverged"):
-        output.note(f"note: this run is not finished ({found.status}); it has steps 1 to {found.steps:,}")
-    answer = found.at(step).why(target)
-    if json:
-        output.result(answer.to_dict())
-    else:
-        output.program(answer.text())
+    return ask(run, step, form, lambda found, step: found.at(step).why(target))

@@ -329,10 +329,21 @@ def _claim(
         if sum(abs(s.value) for s in top) >= 0.5 * gross:
             break
     part = sum(abs(s.value) for s in top) / gross
-    rows = [f"{s.row}{_reading(s)}" for s in top]
+    alike = len({(s.label, s.read_as) for s in top}) == 1 and len(top) > 1 and top[0].label != ""
+    rows = [str(s.row) if alike else f"{s.row}{_reading(s)}" for s in top]
     named = " and ".join([", ".join(rows[:-1]), rows[-1]] if len(rows) > 1 else rows)
+    if alike:
+        named += f", {'both' if len(top) == 2 else 'all'} {_kind(top[0])},"
     subject = f"Row {named} accounts" if len(top) == 1 else f"Rows {named} account"
     return f"{words} {subject} for {part:.0%} of the fresh gradient."
+
+
+def _kind(share: Share) -> str:
+    """What several examples are: 7s read as 1s."""
+    same = share.label == share.read_as
+    plural = "s" if share.label.isdecimal() else ""
+    read = f"{share.read_as}{plural}"
+    return f"{share.label}{plural} read as {'such' if same else read}"
 
 
 def _reading(share: Share) -> str:

@@ -32,6 +32,9 @@ _MATH = {
     "~": r"\sim ", "\\": r"\backslash ",
 }  # fmt: skip
 
+#: Short words, as in "sum over b of".
+_WORDS = frozenset(["at", "by", "if", "in", "is", "no", "of", "to"])
+
 
 def latex(answer: Answer) -> str:
     r"""The answer as LaTeX.
@@ -55,18 +58,18 @@ def equation(line: str) -> str:
     Examples
     --------
     >>> equation("z1[0,7] = x @ W1 + b1 = 0.83")
-    'z^{1}_{0,7} = x \\,  W^{1} + b^{1} = 0.83'
+    '{z^{1}}_{0,7} = {x} \\,  {W^{1}} + {b^{1}} = 0.83'
     >>> equation("dW2[3,1] = 1.5e-03")
-    '\\frac{\\partial C}{\\partial W^{2}}_{3,1} = 1.5 \\cdot 10^{-3}'
+    '{\\frac{\\partial C}{\\partial W^{2}}}_{3,1} = 1.5 \\cdot 10^{-3}'
     """
     written = []
     for match in _TOKEN.finditer(line):
-        token = match[0]
-        if match["name"]:
+        token, name = match[0], match["name"]
+        if name and (name in _WORDS or name.isalpha() and name.isascii() and len(name) > 2):
+            written.append(rf"\text{{ {name} }}" + (match["index"] or ""))
+        elif name:
             index = f"_{{{match['index'][1:-1].replace('_', ' ')}}}" if match["index"] else ""
-            name = match["name"]
-            known = len(name) <= 2 or any(c.isdigit() for c in name)
-            written.append((latex_name(name) if known else rf"\text{{{plain(name)}}}") + index)
+            written.append(f"{{{latex_name(name)}}}{index}")  # braces: the name may have an index of its own
         elif match["number"]:
             digits, _, power = token.partition("e")
             written.append(digits + (rf" \cdot 10^{{{int(power)}}}" if power else ""))

@@ -1,0 +1,117 @@
+"""What the commands that ask a run share: which step, in which form the answer comes, and its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from backpass.cli.options import FLAG, WHOLE, default
+from backpass.cli.output import Output
+from backpass.cli.places import open_run
+from backpass.errors import RecordError, UsageError
+
+if TYPE_CHECKING:
+    from backpass.explain import Answer
+    from backpass.run import Run
+
+Format = Literal["text", "markdown", "latex", "html"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """In which form an answer comes.
+
+    Parameters
+    ----------
+    format
+        How the answer is written: text for a terminal, or markdown, latex, html, pictures included.
+    out
+        Write the answer to this file; its ending tells the format: .md, .tex, .html, .txt.
+    json
+        Print the answer as one object as the last line of standard output.
+    """
+
+    format: Annotated[Format | None, default("text")] = None
+    out: Path | None = None
+    json: Annotated[bool, FLAG] = False
+
+
+#: The option that says which step is asked about.
+Step = Annotated[int | None, WHOLE, default("the last")]
+
+_ENDINGS: dict[str, Format] = {
+    ".md": "markdown",
+    ".tex": "latex",
+    ".html": "html",
+    ".htm": "html",
+    ".txt": "text",
+}
+
+
+def ask(spec: str, step: int | None, form: Form | None, question: Callable[[Run, int], Answer]) -> int:
+    """Open a run, ask, and show the answer.
+
+    Parameters
+    ----------
+    spec : str
+        The run folder, as it was typed.
+    step : int or None
+        Counted from 1; the last, if none is named.
+    form : Form or None
+    question : callable
+        From the run and the step to the answer.
+
+    Returns
+    -------
+    int
+        The exit code: 1 where a check of the answer fails, such as that its parts add up.
+    """
+    form = form or Form()
+    output = Output(form.json)
+    run = open_run(spec)
+    step = step_of(run, spec, step)
+    if run.status in ("running", "interrupted", "diverged"):
+        output.note(f"note: this run is not finished ({run.status}); it has steps 1 to {run.steps:,}")
+    answer = question(run, step)
+    show(output, answer, form)
+    return 0 if answer.balanced else 1
+
+
+def step_of(run: Run, spec: str, step: int | None) -> int:
+    """The step that is meant; the last one, if none is named."""
+    if run.steps == 0:
+        raise RecordError(f"{spec} has no completed step, so no weight has moved.")
+    step = run.steps if step is None else step
+    if not 1 <= step <= run.steps:
+        raise UsageError(f"there is no step {step:,}: {spec} has steps 1 to {run.steps:,}.")
+    return step
+
+
+def show(output: Output, answer: Answer, form: Form) -> None:
+    """Print an answer, or write it to a file."""
+    from backpass.pictures import write_text
+
+    chosen = form.format
+    if form.out is not None:
+        ending = _ENDINGS.get(form.out.suffix.lower())
+        if chosen is None and ending is None:
+            raise UsageError(f"--out {form.out} ends in none of {', '.join(_ENDINGS)}; add --format")
+        chosen = chosen or ending
+    if form.out is not None or chosen not in (None, "text"):
+        ways = {"text": answer.text, "markdown": answer.markdown, "latex": answer.latex, "html": answer.page}
+        written = ways[chosen or "text"]()
+        if form.out is None:
+            output.program(written)
+        else:
+            output.say(
+                f"written: {write_text(form.out, written + chr(10) * (not written.endswith(chr(10))))}"
+            )
+    elif not form.json:
+        output.program(answer.text())
+    if form.json:
+        output.result(answer.to_dict())
