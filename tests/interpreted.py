@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backpass.exec.compiled import executor, mathematics
+from backpass.exec.compiled import executor, function, mathematics
 from backpass.exec.compiled.compiler import Argument
 
 REAL = {"f32": np.float32, "f64": np.float64}
@@ -88,4 +88,5 @@ def build(
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled executor without its compiler."""
-    monkeypatch.setattr(executor, "build", build)
+    for module in (executor, function):
+        monkeypatch.setattr(module, "build", build)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from backpass.errors import UsageError
-from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
+from backpass.exec.base import Array, Chunk, Tap, carried_inputs, checked, has_regular_size, held_inputs
 from backpass.exec.machine import library_name
 from backpass.exec.threads import blas_threads, blas_threads_for
 from backpass.ir import Graph, Node
@@ -71,11 +71,13 @@ class ReferenceLoop:
     def state(self) -> dict[str, Array]:
         return {name: self.held[name].copy() for name in carried_inputs(self.step)}
 
-    def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+    def run(self, order: Array, starts: Array, numbers: Array, taps: Sequence[Tap] = ()) -> Chunk:
         with blas_threads(self.threads):
-            return self._run(order, starts, numbers)
+            return self._run(order, starts, numbers, taps)
 
-    def _run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+    def _run(self, order: Array, starts: Array, numbers: Array, taps: Sequence[Tap]) -> Chunk:
+        places = [_place(tap, checked(tap, self)) for tap in taps]
+        kept: list[list[Array]] = [[] for _ in taps]
         kinds = {name: n.array_type.numpy_dtype for name, n in self.step.inputs_of_kind("number").items()}
         watched = []
         for s in range(len(starts) - 1):
@@ -86,15 +88,31 @@ class ReferenceLoop:
             self.values = self.function.values(feeds)
             watched.append(float(self.values[self.step[self.watch]]))
             if not np.isfinite(watched[-1]):
-                return Chunk(s, np.array(watched))
+                return Chunk(s, np.array(watched), tuple(map(_joined, kept)))
             self.held |= {
                 old: np.asarray(self.values[self.step.outputs[new]]) for new, old in self.step.carry.items()
             }
-        return Chunk(len(starts) - 1, np.array(watched))
+            for tap, place, found in zip(taps, places, kept, strict=True):
+                held = tap.node.op.feeds and str(tap.node.name) in self.held
+                value = self.held[str(tap.node.name)] if held else self.values[tap.node]
+                found.append(np.asarray(value)[place].astype(np.float64))
+        return Chunk(len(starts) - 1, np.array(watched), tuple(map(_joined, kept)))
 
     def blas_name(self) -> str:
         return library_name("numpy")
 
+    def keeps(self, node: Node) -> bool:
+        return node in self.step.users and has_regular_size(node)
+
     def peek(self, node: Node) -> Array | None:
         value = self.values.get(node)
         return None if value is None else np.asarray(value)
+
+
+def _place(tap: Tap, axis: int | None) -> tuple[int | slice, ...]:
+    """Where in a value the numbers lie that a tap keeps."""
+    return tap.index if axis is None else (*tap.index[:axis], slice(None), *tap.index[axis:])
+
+
+def _joined(kept: Sequence[Array]) -> Array:
+    return np.concatenate([np.atleast_1d(array) for array in kept]) if kept else np.zeros(0)

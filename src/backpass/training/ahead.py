@@ -8,13 +8,13 @@ rows are larger than the buffer. The steps read the same numbers in the same ord
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from backpass.data import mapped
 from backpass.data.budget import memory_budget
-from backpass.exec.base import Array, Chunk, Loop
+from backpass.exec.base import Array, Chunk, Loop, Tap
 from backpass.ir import Node
 from backpass.training.batches import Batches
 
@@ -82,12 +82,18 @@ class StreamedLoop:
     def blas_name(self) -> str:
         return self.inner.blas_name()
 
+    def keeps(self, node: Node) -> bool:
+        return self.inner.keeps(node)
+
     def peek(self, node: Node) -> Array | None:
         return self.inner.peek(node)
 
-    def steps(self, batches: Batches, start: int, stop: int, numbers: Array) -> Chunk:
+    def steps(
+        self, batches: Batches, start: int, stop: int, numbers: Array, taps: Sequence[Tap] = ()
+    ) -> Chunk:
         """Run the steps ``start <= s < stop`` (counted from 0) of a plan, and be ready for those after."""
         watched, done = [np.zeros(0)], start
+        tapped = [[np.zeros(0)] for _ in taps]
         while done < stop:
             if not self._first <= done < self._last:
                 last = min(batches.steps, done + max(1, self._room // batches.batch))
@@ -95,18 +101,20 @@ class StreamedLoop:
             until, at = min(stop, self._last), done - self._first
             ends = self._ends[at : at + until - done + 1]
             part = numbers[done - start : until - start]
-            chunk = self.inner.run(np.arange(ends[0], ends[-1]), ends - ends[0], part)
+            chunk = self.inner.run(np.arange(ends[0], ends[-1]), ends - ends[0], part, taps)
             watched.append(chunk.watched)
+            for parts, found in zip(tapped, chunk.tapped, strict=True):
+                parts.append(found)
             done += chunk.done
             if done < until:
                 break
-        return Chunk(done - start, np.concatenate(watched))
+        return Chunk(done - start, np.concatenate(watched), tuple(map(np.concatenate, tapped)))
 
-    def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+    def run(self, order: Array, starts: Array, numbers: Array, taps: Sequence[Tap] = ()) -> Chunk:
         """Run steps of no plan: their rows, at most as many as the buffer holds, are gathered for this."""
         self._gather(order, starts, 0)
         self._last = 0  # nothing that a plan could use
-        return self.inner.run(np.arange(len(order)), starts, numbers)
+        return self.inner.run(np.arange(len(order)), starts, numbers, taps)
 
     def _gather(self, order: Array, ends: Array, first: int) -> None:
         if len(order) > self._room:

@@ -15,7 +15,9 @@
 `barrier`       how threads wait for each other
 `target`        the processor
 `kernels`       makes native code, keeps it on disk, loads it
-`executor`      kernels with the arrays that they work on
+`function`      a Graph as a native function
+`executor`      a step as a native loop, with the arrays that it works on
+`taps`          the same loop, which keeps a few numbers of each step
 `listing`       the source of a step in print, under the lines of the program that it calculates
 ==============  =====================================================================================
 

@@ -54,11 +54,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a kernel: an array (its entries are of this kind) or an integer."""
+    """An argument of a kernel: an array (its entries are of this kind) or an integer.
+
+    An array is `alone` where no other argument lies in the same memory.
+    """
 
     name: str
     kind: str
     array: bool = True
+    alone: bool = True
 
 
 class Unit:
@@ -158,7 +162,7 @@ def kernel(
     def write(function: Any) -> None:
         function.linkage = ""
         body = Body(unit, function, usual)
-        aliases = _Aliases(unit, [a.name for a in arguments if a.array])
+        aliases = _Aliases(unit, [a.name for a in arguments if a.array and a.alone])
         for k, a in enumerate(arguments):
             at = body.builder.gep(function.args[0], [ir.Constant(INT, k)], source_etype=INT)
             if a.array:
@@ -193,8 +197,9 @@ class _Aliases:
         }
 
     def mark(self, instruction: Any, array: str) -> None:
-        instruction.set_metadata("alias.scope", self._own[array])
-        instruction.set_metadata("noalias", self._others[array])
+        if array in self._own:
+            instruction.set_metadata("alias.scope", self._own[array])
+            instruction.set_metadata("noalias", self._others[array])
 
 
 class Body:

@@ -1,30 +1,29 @@
-"""The compiled executor: kernels with the arrays that they work on."""
+"""A step as a native loop: a kernel with the arrays that it works on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
-from backpass.errors import DataError, NotLowered, UsageError
-from backpass.exec.base import Array, Chunk, carried_inputs, held_inputs
+from backpass.errors import NotLowered, UsageError
+from backpass.exec.base import Array, Chunk, Tap, carried_inputs, checked, has_regular_size, held_inputs
 from backpass.exec.compiled import blas
 from backpass.exec.compiled.barrier import ENTRIES as BARRIER_ENTRIES
 from backpass.exec.compiled.compiler import Argument
+from backpass.exec.compiled.function import CompiledFunction, check_rows, limits, shaped
 from backpass.exec.compiled.groups import Group, barrier, every, indented, joined, shared, span
-from backpass.exec.compiled.kernels import Kernel, arena, build, calls_blas, flat_view
+from backpass.exec.compiled.kernels import Kernel, arena, build, calls_blas, flat_view, whole
 from backpass.exec.compiled.lower import lower, one_real_type
 from backpass.exec.compiled.source import KINDS
+from backpass.exec.compiled.taps import Log, Source, Taps
 from backpass.exec.compiled.updates import carried_only
 from backpass.exec.machine import library_name
 from backpass.exec.threads import Pace, Together, is_tiny, is_worth_splitting, threads_for
 from backpass.ir import ArrayType, Graph, Node
-from backpass.ir.types import Dim, dims_of
-
-_USUAL_SIZE = 64  # of a named dimension whose size is not known when a function is compiled
+from backpass.ir.types import Dim
 
 
 class Compiled:
@@ -41,67 +40,6 @@ class Compiled:
         loop = CompiledLoop(step, data, batch, watch)
         loop.compile()
         return loop
-
-
-class CompiledFunction:
-    """A Graph as a native function of its inputs.
-
-    Raises
-    ------
-    NotLowered
-        At construction: the Graph has something that cannot be compiled; the message names it.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.blas = blas.chosen()
-        usual = dict.fromkeys(graph.dims, _USUAL_SIZE)
-        self.lowered = lower(graph, in_place=False, sizes=usual, blas=self.blas.name)
-        self.dims = sorted(graph.dims)
-        self.scalars = {name: node for name, node in graph.outputs.items() if node.shape == ()}
-        place = self.lowered.place
-        self._single = {place[n] for n in graph.inputs.values() if n.shape == ()}
-        arguments = [
-            *(Argument(self._argument(place[n]), KINDS[n.dtype]) for n in graph.inputs.values()),
-            *(Argument(name, KINDS[t.dtype]) for name, t in self._memory().items()),
-            *(Argument(f"o_{k}", KINDS[n.dtype]) for k, n in enumerate(self.scalars.values())),
-            *(Argument(f"n_{d}", "int64", array=False) for d in self.dims),
-        ]
-        self.source = self._source()
-        self._kernel = build(
-            self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self.blas
-        )
-
-    def _memory(self) -> dict[str, ArrayType]:
-        return self.lowered.buffers | self.lowered.private
-
-    def _argument(self, place: str) -> str:
-        return f"a_{place}" if place in self._single else place
-
-    def _source(self) -> str:
-        lines = [f"{p} = a_{p}[0]" for p in sorted(self._single)]
-        lines += [line for group in joined(self.lowered.groups) for line in group.lines]
-        lines += [f"o_{k}[0] = {self.lowered.place[n]}" for k, n in enumerate(self.scalars.values())]
-        return "\n".join([*lines, "return 0", ""])
-
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        dims = dims_of(self.graph.input_types, feeds)
-        place = self.lowered.place
-        given = {place[n]: flat_view(feeds[name]) for name, n in self.graph.inputs.items()}
-        buffers = arena({n: t.bind(dims) for n, t in self._memory().items()})
-        scalars = {name: np.zeros(1, n.array_type.numpy_dtype) for name, n in self.scalars.items()}
-        arrays = [*given.values(), *buffers.values(), *scalars.values()]
-        with _limits(self):
-            done = self._kernel(*arrays, *(dims[d] for d in self.dims))
-        _check_rows(done)
-        results: dict[str, Array] = {}
-        for name, node in self.graph.outputs.items():
-            if name in scalars:
-                results[name] = scalars[name].reshape(())
-            else:
-                flat = (given | buffers)[place[node]]
-                results[name] = _shaped(flat, node.array_type.bind(dims))
-        return results
 
 
 class CompiledLoop:
@@ -152,18 +90,19 @@ class CompiledLoop:
         self.source = self._source()
         self.threads = threads_for(step, dims)
         self._usual = {f"n_{self.dim}": batch} if is_tiny(step, dims) else None
-        self._kernel: Kernel | None = None
+        self._kernels: dict[bool, Kernel] = {}  # by whether it keeps numbers of each step
         self._loaded: set[str] = set()
         self._last_rows = 0
 
-    def compile(self) -> Kernel:
-        """Make the native code, or load what was made earlier."""
-        if self._kernel is None:
-            lowered = self.lowered
-            self._kernel = build(
-                self.source, lowered.dtype, self.arguments, lowered.constants, self._usual, used=self.blas
-            )
-        return self._kernel
+    def compile(self, tapped: bool = False) -> Kernel:
+        """Make the native code, or load what was made earlier; `tapped` is that of `taps`."""
+        if tapped not in self._kernels:
+            source, arguments = self.source, self.arguments
+            if tapped:
+                source, arguments = self.tapped_source(), [*arguments, *self._taps.arguments()]
+            given = arguments, self.lowered.constants, self._usual
+            self._kernels[tapped] = build(source, self.lowered.dtype, *given, used=self.blas)
+        return self._kernels[tapped]
 
     @property
     def threads(self) -> int:
@@ -273,6 +212,52 @@ class CompiledLoop:
     def _source(self) -> str:
         return "\n".join(line for group in self.groups() for line in group.lines) + "\n"
 
+    # ---- taps
+
+    @cached_property
+    def _taps(self) -> Taps:
+        """What of a step can be kept."""
+        lowered = self.lowered
+        alone = {
+            lowered.place[n]: None
+            for n in self.cut.nodes
+            if has_regular_size(n) and n.shape == () and not n.op.feeds and n in lowered.place
+        }
+        single = {name: k for k, name in enumerate(alone)}
+        return Taps(lowered.dtype, whole(self.memory), single, self.dim, lowered.split)
+
+    def tapped_source(self) -> str:
+        """The source of the kernel that keeps numbers: every line as it is, and more at the end of a step."""
+        *step, end = [line for group in self.groups() for line in group.lines]
+        return "\n".join([*step, *("    " + line for line in self._taps.statements()), end]) + "\n"
+
+    def _source_of(self, node: Node) -> Source | None:
+        """Where a value lies at the end of a step."""
+        place = self.lowered.place.get(node)
+        kind = KINDS.get(getattr(node.type, "dtype", ""), "")
+        kind = "real" if kind == self.lowered.dtype else kind
+        if node in self.kept.values():
+            return self._taps.in_memory(self.held[str(node.name)], kind)
+        if not has_regular_size(node) or place is None:
+            return None
+        if place in self.batches or place in self.lowered.buffers:
+            return self._taps.in_memory(self.memory[place], kind)
+        number = self._taps.single.get(place)
+        return None if number is None else Source("single", number)
+
+    def _log(self, asked: Sequence[Tap], rows: int, steps: int) -> Log:
+        """Memory for what these taps keep of a call."""
+        found = []
+        for tap in asked:
+            checked(tap, self)
+            source = self._source_of(tap.node)
+            assert source is not None  # or `keeps` would have said so
+            found.append((source, tap))
+        return Log(self._taps, found, rows, steps)
+
+    def keeps(self, node: Node) -> bool:
+        return self._source_of(node) is not None
+
     def blas_name(self) -> str:
         return library_name(self.blas.name) if calls_blas(self.source) else "products of its own"
 
@@ -286,9 +271,9 @@ class CompiledLoop:
 
     def state(self) -> dict[str, Array]:
         carried = carried_inputs(self.step)
-        return {name: _shaped(self.held[name], n.array_type) for name, n in carried.items()}
+        return {name: shaped(self.held[name], n.array_type) for name, n in carried.items()}
 
-    def run(self, order: Array, starts: Array, numbers: Array) -> Chunk:
+    def run(self, order: Array, starts: Array, numbers: Array, taps: Sequence[Tap] = ()) -> Chunk:
         steps = len(starts) - 1
         sizes = np.diff(starts)
         if steps and (
@@ -298,30 +283,40 @@ class CompiledLoop:
         order, starts = np.ascontiguousarray(order, np.int64), np.ascontiguousarray(starts, np.int64)
         numbers = np.ascontiguousarray(numbers, np.float64).reshape(steps, len(self.numbers))
         watched = np.empty(steps, np.float64)
+        log = self._log(taps, len(order), steps) if taps else None
         done = stretch = 0
-        with _limits(self):
+        with limits(self.source, self.blas):
             while done < steps and done >= 0 and stretch == 0:
                 threads, stretch = self._pace.next(steps - done)
                 begun = time.perf_counter()
-                here = self._stretch(order, starts[done:], numbers[done:], watched[done:], stretch, threads)
+                given = order, starts[done:], numbers[done:], watched[done:]
+                here = self._stretch(*given, stretch, threads, () if log is None else log.arguments(done))
                 self._pace.saw(threads, here, time.perf_counter() - begun)
                 stretch -= here  # what is left of it where the kernel stopped
                 done = done + here if here >= 0 else here
-        _check_rows(done)
+        check_rows(done)
         self._last_rows = int(sizes[min(done, steps - 1)]) if steps else 0
-        return Chunk(int(done), watched[: min(done + 1, steps)])
+        kept = () if log is None else log.kept(starts, int(done))
+        return Chunk(int(done), watched[: min(done + 1, steps)], kept)
 
     def _stretch(
-        self, order: Array, starts: Array, numbers: Array, watched: Array, steps: int, threads: int
+        self,
+        order: Array,
+        starts: Array,
+        numbers: Array,
+        watched: Array,
+        steps: int,
+        threads: int,
+        tapped: tuple[Array | int, ...],
     ) -> int:
         """Some steps; how many were done, or less than 0 where a row number was wrong."""
-        kernel, sync = self.compile(), np.zeros(BARRIER_ENTRIES, np.int64)
+        kernel, sync = self.compile(bool(tapped)), np.zeros(BARRIER_ENTRIES, np.int64)
         given = order, starts, numbers.reshape(-1), watched, sync, steps
 
         def part(thread: int) -> int:
             private = self._private[thread].values()
             arrays = *self.rows.values(), *self.memory.values(), *private
-            return kernel(*arrays, *given, thread, threads)
+            return kernel(*arrays, *given, thread, threads, *tapped)
 
         others = Together(part, range(1, threads))
         done = part(0)
@@ -332,28 +327,9 @@ class CompiledLoop:
         place = self.lowered.place.get(node)
         if place is None or (place not in self.batches and place not in self.lowered.buffers):
             return None
-        return _shaped(self.memory[place], node.array_type.bind({self.dim: self._last_rows}))
-
-
-def _limits(kernel: CompiledFunction | CompiledLoop) -> AbstractContextManager[Any]:
-    """BLAS stays in the thread that calls it."""
-    return kernel.blas.alone() if calls_blas(kernel.source) else nullcontext()
+        return shaped(self.memory[place], node.array_type.bind({self.dim: self._last_rows}))
 
 
 def _parts(dim: Dim, size: str) -> list[str]:
     """Which entries of a dimension a thread does."""
     return [f"from_{dim} = {size}*thread // threads", f"to_{dim} = {size}*(thread + 1) // threads"]
-
-
-def _shaped(flat: Array, type_: ArrayType) -> Array:
-    """A copy of the first entries of a buffer, in a shape."""
-    return flat[: type_.size].reshape(type_.shape).copy()  # type: ignore[arg-type]
-
-
-def _check_rows(done: int) -> None:
-    """What a kernel says where it stopped for a row number that is in no array."""
-    if done < 0:
-        raise DataError(
-            "a row number that gather or scatter_add was given is outside of the array it counts in.\n"
-            "  Of an embedding of k categories, the numbers are 0 to k - 1."
-        )

@@ -200,7 +200,16 @@ def arena(types: Mapping[str, ArrayType]) -> dict[str, Array]:
             "  Make the layers or the batch smaller."
         ) from None
     first = -raw.ctypes.data % 64
+    raw = raw[first : first + size]
     return {
-        name: raw[first + starts[name] : first + starts[name] + t.nbytes].view(t.numpy_dtype)
-        for name, t in types.items()
+        name: raw[starts[name] : starts[name] + t.nbytes].view(t.numpy_dtype) for name, t in types.items()
     }
+
+
+def whole(arrays: Mapping[str, Array]) -> Array:
+    """The bytes that all arrays of an `arena` lie in."""
+    first = min(array.ctypes.data for array in arrays.values())
+    (raw,) = {id(array.base): array.base for array in arrays.values()}.values()
+    assert isinstance(raw, np.ndarray)
+    start = first - raw.ctypes.data
+    return raw[start : start + (raw.nbytes - start) // 64 * 64]

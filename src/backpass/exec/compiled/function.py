@@ -1,0 +1,102 @@
+"""A Graph as one native function of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from backpass.errors import DataError
+from backpass.exec.base import Array
+from backpass.exec.compiled import blas
+from backpass.exec.compiled.compiler import Argument
+from backpass.exec.compiled.groups import joined
+from backpass.exec.compiled.kernels import arena, build, calls_blas, flat_view
+from backpass.exec.compiled.lower import lower
+from backpass.exec.compiled.source import KINDS
+from backpass.ir import ArrayType, Graph
+from backpass.ir.types import dims_of
+
+_USUAL_SIZE = 64  # of a named dimension whose size is not known when a function is compiled
+
+
+class CompiledFunction:
+    """A Graph as a native function of its inputs.
+
+    Raises
+    ------
+    NotLowered
+        At construction: the Graph has something that cannot be compiled; the message names it.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.blas = blas.chosen()
+        usual = dict.fromkeys(graph.dims, _USUAL_SIZE)
+        self.lowered = lower(graph, in_place=False, sizes=usual, blas=self.blas.name)
+        self.dims = sorted(graph.dims)
+        self.scalars = {name: node for name, node in graph.outputs.items() if node.shape == ()}
+        place = self.lowered.place
+        self._single = {place[n] for n in graph.inputs.values() if n.shape == ()}
+        arguments = [
+            *(Argument(self._argument(place[n]), KINDS[n.dtype]) for n in graph.inputs.values()),
+            *(Argument(name, KINDS[t.dtype]) for name, t in self._memory().items()),
+            *(Argument(f"o_{k}", KINDS[n.dtype]) for k, n in enumerate(self.scalars.values())),
+            *(Argument(f"n_{d}", "int64", array=False) for d in self.dims),
+        ]
+        self.source = self._source()
+        self._kernel = build(
+            self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self.blas
+        )
+
+    def _memory(self) -> dict[str, ArrayType]:
+        return self.lowered.buffers | self.lowered.private
+
+    def _argument(self, place: str) -> str:
+        return f"a_{place}" if place in self._single else place
+
+    def _source(self) -> str:
+        lines = [f"{p} = a_{p}[0]" for p in sorted(self._single)]
+        lines += [line for group in joined(self.lowered.groups) for line in group.lines]
+        lines += [f"o_{k}[0] = {self.lowered.place[n]}" for k, n in enumerate(self.scalars.values())]
+        return "\n".join([*lines, "return 0", ""])
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        dims = dims_of(self.graph.input_types, feeds)
+        place = self.lowered.place
+        given = {place[n]: flat_view(feeds[name]) for name, n in self.graph.inputs.items()}
+        buffers = arena({n: t.bind(dims) for n, t in self._memory().items()})
+        scalars = {name: np.zeros(1, n.array_type.numpy_dtype) for name, n in self.scalars.items()}
+        arrays = [*given.values(), *buffers.values(), *scalars.values()]
+        with limits(self.source, self.blas):
+            done = self._kernel(*arrays, *(dims[d] for d in self.dims))
+        check_rows(done)
+        results: dict[str, Array] = {}
+        for name, node in self.graph.outputs.items():
+            if name in scalars:
+                results[name] = scalars[name].reshape(())
+            else:
+                flat = (given | buffers)[place[node]]
+                results[name] = shaped(flat, node.array_type.bind(dims))
+        return results
+
+
+def limits(source: str, used: blas.Blas) -> AbstractContextManager[Any]:
+    """BLAS stays in the thread that calls it."""
+    return used.alone() if calls_blas(source) else nullcontext()
+
+
+def shaped(flat: Array, type_: ArrayType) -> Array:
+    """A copy of the first entries of a buffer, in a shape."""
+    return flat[: type_.size].reshape(type_.shape).copy()  # type: ignore[arg-type]
+
+
+def check_rows(done: int) -> None:
+    """What a kernel says where it stopped for a row number that is in no array."""
+    if done < 0:
+        raise DataError(
+            "a row number that gather or scatter_add was given is outside of the array it counts in.\n"
+            "  Of an embedding of k categories, the numbers are 0 to k - 1."
+        )
