@@ -30,6 +30,8 @@ BATCH = 32
 EPOCHS, STEPS = 30, 1500
 #: Parts of the rows held out by the command line: to watch the training, and for the end.
 VALIDATION, TEST = 0.1, 0.2
+#: Megabytes of checkpoints that a run may keep.
+RECORD_MB = 200.0
 
 
 def epochs_for(rows: int, batch: int) -> int:

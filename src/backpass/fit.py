@@ -23,11 +23,12 @@ from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_
 from backpass.run import Run
 from backpass.training.ahead import Ahead, StreamedLoop
 from backpass.training.batches import Batches
+from backpass.training.checkpoints import spacing_for
 from backpass.training.evaluate import Evaluator, classes_of
 from backpass.training.folder import RunFolder
 from backpass.training.loop import Callbacks, Progress, train_steps
 from backpass.training.optimisers import Adam, Optimiser
-from backpass.training.record import Record, checkpoint_spacing
+from backpass.training.record import Record
 from backpass.training.rows import Entry, enter
 from backpass.training.rules import own_rules
 from backpass.training.schedules import check, check_count
@@ -68,6 +69,7 @@ def train(
     sample_weight: ArrayLike | None = None,
     class_weight: ClassWeight | None = None,
     start: Run | Mapping[str, ArrayLike] | None = None,
+    record_mb: float = defaults.RECORD_MB,
     begun: Callable[[Run], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Run:
@@ -126,6 +128,10 @@ def train(
         How much each class counts; see `backpass.training.weights.row_weights`.
     start : Run or mapping of str to array, optional
         Weights to start from, by name, instead of new ones: all of them. The optimiser starts anew.
+    record_mb : float
+        Megabytes of checkpoints that the run may keep: the more, the quicker any step can be visited. 0 keeps
+        only the start and the end and has no monitors; any step can be visited still, from the start on, but
+        of a run that is killed only the start is left.
     begun : callable, optional
         Called with the Run, its folder there, before the first step. Who gives it tells a person of
         ``run.preparation.warnings`` and ``run.record.outcome.notes``; else they are Python warnings.
@@ -170,6 +176,7 @@ def train(
         raise UsageError(f"dtype is 'f32' or 'f64', got {dtype!r}")
     check("l1", l1, 0.0)
     check("l2", l2, 0.0)
+    check("record_mb", record_mb, 0.0)
     if time_limit is not None:
         check("time_limit", time_limit, 0.0, open=True)
     for what, function in (("begun", begun), ("progress", progress)):
@@ -210,6 +217,7 @@ def train(
     batches = Batches(len(taken.numbers), min(batch, len(taken.numbers)), epochs, seed, order)
     ahead = Ahead(taken.arrays | row_data, batches.batch)
     loop, why = compile_loop(step, ahead.arrays, batches.batch, batches.steps, executor)
+    spacing = spacing_for(step, batches.batch, batches.steps, loop.name, record_mb)
     settings = Settings(
         layers=tuple(network.describe()),
         in_features=features,
@@ -222,7 +230,9 @@ def train(
         order="seeded" if order is None else "sequential" if isinstance(order, str) else "explicit",
         executor=loop.name,
         executor_why=why,
-        spacing=checkpoint_spacing(step, batches.batch, batches.steps),
+        spacing=spacing.first,
+        kept=spacing.kept,
+        record_mb=float(record_mb),
         data=entry.settings,
         machine=Machine(versions(), cpu_name(), loop.blas_name(), loop.threads),
         l1=l1,

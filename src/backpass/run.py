@@ -20,6 +20,7 @@ from backpass.ir import REGISTRY, Graph, Op
 from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
+from backpass.training.monitors import Monitors
 from backpass.training.record import Record
 from backpass.training.replay import Moment, Replay
 from backpass.training.rows import Entry, Pair, Rows, held_again, kind_of
@@ -79,6 +80,11 @@ class Run:
     def costs(self) -> NDArray[np.float64]:
         """The cost of each completed step, shape (steps,)."""
         return self.record.all_costs()
+
+    @property
+    def monitors(self) -> Monitors:
+        """Norms of gradients, updates and weights, activation statistics, dead units, at some steps."""
+        return self.record.monitors
 
     @property
     def history(self) -> list[dict[str, float]]:

@@ -59,6 +59,7 @@ def train(
     start: Annotated[str | None, Parameter(group=_LEARNING)] = None,
     seed: Annotated[int, WHOLE] = 0,
     executor: Auto = "auto",
+    record_mb: float = defaults.RECORD_MB,
     out: Annotated[str | None, default(f"{RUNS}/<name>-<number>")] = None,
     json: Annotated[bool, FLAG] = False,
     quiet: Annotated[bool, FLAG] = False,
@@ -97,6 +98,9 @@ def train(
         Fixes the weights to start from, which rows are held out, and the order of rows.
     executor
         What computes the steps; auto compiles where it pays.
+    record_mb
+        Megabytes of checkpoints that the run may keep: the more, the quicker any step can be visited. 0 keeps
+        only the start and the end.
     out
         A new folder for the run.
     json
@@ -165,6 +169,7 @@ def train(
                 l2=penalties["l2"],
                 class_weight=class_weight,
                 start=known,
+                record_mb=record_mb,
                 begun=begun,
                 progress=stepped,
             )

@@ -8,7 +8,7 @@
       predict.json           the program of prediction
       weights.safetensors    what prediction needs: the last weights, or the best
       fixed.safetensors      weights that are not trained, where there are any
-      record.sqlite          the cost of each step, in blocks of up to 4,096
+      record.sqlite          the cost of each step, hashes, monitors; see `scalars`
       checkpoints/           the carried values at some steps
       rows.safetensors       the training rows, where they came as arrays
       row_data.safetensors   the weights of rows, where they have some
@@ -22,23 +22,22 @@ later step than it knows of is not read.
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from backpass.errors import GraphError, RecordError, ShapeError, StorageError
 from backpass.exec.base import Array
-from backpass.ir import Graph
+from backpass.ir import ArrayType, Graph
 from backpass.ir.wire import from_json, to_json
+from backpass.training.arrays import fits, layout, open_inside, read, to_bytes
+from backpass.training.checkpoints import digest
+from backpass.training.scalars import Scalars
 from backpass.training.settings import FORMAT, Outcome, RunFile, Settings, decode, encode
 from backpass.version import __version__
 
-_BLOCK = 4096
-_MAX_HEADER = 1_000_000  # a hostile safetensors header can be 100 MB of work
+_MAX_TEXT = 256_000_000  # bytes of run.json or a program
+_MAX_ARRAYS = 1_000_000_000  # bytes of arrays of which nothing else says how many they are
 _RUN, _GRAPH, _PREDICT, _COSTS = "run.json", "graph.json", "predict.json", "record.sqlite"
 
 
@@ -47,7 +46,7 @@ def _disk(path: Path) -> Iterator[None]:
     """Turn the system's errors into ours."""
     try:
         yield
-    except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         if isinstance(error, (RecordError, StorageError)):
             raise
         raise StorageError(
@@ -76,29 +75,6 @@ def write_whole(path: Path, content: bytes) -> None:
                 os.close(handle)
 
 
-def _arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
-    from safetensors.numpy import save
-
-    # Not ascontiguousarray: that makes a row of a single number.
-    return save({name: np.asarray(array, order="C") for name, array in arrays.items()})
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        raw = path.read_bytes()
-        if int.from_bytes(raw[:8], "little") > _MAX_HEADER:
-            raise RecordError(f"{path} has a header of over {_MAX_HEADER:,} bytes")
-        found: dict[str, Array] = load(raw)
-        return found
-    except (OSError, SafetensorError, ValueError) as error:
-        if isinstance(error, RecordError):
-            raise
-        raise RecordError(f"{path} is torn or not there: {error}") from None
-
-
 class RunFolder:
     """Writes and reads one run folder.
 
@@ -109,8 +85,7 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._written = 0  # steps whose costs are on disk
-        self._database: sqlite3.Connection | None = None
+        self.scalars: Scalars | None = None
 
     # ---- writing
 
@@ -146,13 +121,7 @@ class RunFolder:
         write_whole(self.path / _GRAPH, to_json(step).encode())
         write_whole(self.path / _PREDICT, to_json(predict).encode())
         self.outcome(settings, Outcome())
-        with _disk(self.path):
-            database = sqlite3.connect(self.path / _COSTS)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute("CREATE TABLE costs (first INTEGER PRIMARY KEY, count INTEGER, cost BLOB)")
-            database.commit()
-            self._database = database
+        self.scalars = Scalars(self.path / _COSTS)
 
     def outcome(self, settings: Settings, outcome: Outcome) -> None:
         """Write ``run.json``."""
@@ -160,38 +129,22 @@ class RunFolder:
 
     def arrays(self, name: str, arrays: Mapping[str, Array]) -> None:
         """Write arrays as ``<name>.safetensors``."""
-        write_whole(self.path / f"{name}.safetensors", _arrays_to_bytes(arrays))
+        write_whole(self.path / f"{name}.safetensors", to_bytes(arrays))
 
     def checkpoint(self, done: int, carry: Mapping[str, Array]) -> None:
         """Write the carried values after `done` steps."""
-        self.arrays(f"checkpoints/{done:09d}", carry)
+        write_whole(self.path / _checkpoint(done), to_bytes(carry))
 
     def forget(self, done: int) -> None:
         """Remove a checkpoint that nothing needs any more."""
         with _disk(self.path):
-            (self.path / "checkpoints" / f"{done:09d}.safetensors").unlink(missing_ok=True)
-
-    def costs(self, blocks: list[NDArray[np.float64]], final: bool = False) -> None:
-        """Write the costs that are not on disk yet, in whole blocks until the last."""
-        assert self._database is not None
-        total = sum(map(len, blocks))
-        if total - self._written < _BLOCK and not final:
-            return
-        rest = _tail(blocks, total - self._written)
-        with _disk(self.path / _COSTS):
-            for start in range(0, len(rest), _BLOCK):
-                block = rest[start : start + _BLOCK].astype("<f8")
-                row = (self._written + start, len(block), block.tobytes())
-                self._database.execute("INSERT OR REPLACE INTO costs VALUES (?, ?, ?)", row)
-            self._database.commit()
-        self._written = total
+            (self.path / _checkpoint(done)).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the database back; the write-ahead log is folded in."""
-        if self._database is not None:
-            with _disk(self.path / _COSTS):
-                self._database.close()
-            self._database = None
+        """Give the database back."""
+        if self.scalars is not None:
+            self.scalars.close()
+            self.scalars = None
 
     # ---- reading
 
@@ -210,71 +163,65 @@ class RunFolder:
 
     def _bytes(self, name: str) -> bytes:
         try:
-            return (self.path / name).read_bytes()
-        except OSError:
-            raise RecordError(f"{self.path} is no run folder, or it is torn: no {name}") from None
+            with open_inside(self.path / name, self.path) as file:
+                if os.fstat(file.fileno()).st_size > _MAX_TEXT:
+                    raise RecordError(f"{self.path / name} has over {_MAX_TEXT:,} bytes; it is none of ours")
+                return file.read(_MAX_TEXT)
+        except RecordError as error:
+            if (self.path / name).exists():
+                raise
+            raise RecordError(f"{self.path} is no run folder, or it is torn: no {name}") from error
 
-    def read_arrays(self, name: str) -> dict[str, Array] | None:
-        """Arrays that were written by `arrays`; None where there are none."""
+    def read_arrays(self, name: str, most: int = _MAX_ARRAYS) -> dict[str, Array] | None:
+        """Arrays that were written by `arrays`, of at most so many bytes; None where there are none."""
         path = self.path / f"{name}.safetensors"
-        return _read_arrays(path) if path.exists() else None
+        return read(path, self.path, most) if path.is_symlink() or path.exists() else None
 
-    def read_checkpoints(self, step: Graph, steps: int) -> dict[int, dict[str, Array]]:
-        """The checkpoints of the first `steps` steps, checked against the program; a torn one is left out."""
-        wanted = {old: step.inputs[old].array_type for old in step.carry.values()}
-        found = {}
+    def marks(self, step: Graph, steps: int) -> list[int]:
+        """The checkpoints of the first `steps` steps whose files are whole by their size; none is read.
+
+        Raises
+        ------
+        RecordError
+            One does not hold what the program carries, or there is none of the start.
+        """
+        wanted, found = _carried(step), []
         for path in sorted((self.path / "checkpoints").glob("*.safetensors")):
-            if not path.stem.isdecimal() or int(path.stem) > steps:
+            if not (path.stem.isascii() and path.stem.isdecimal()) or int(path.stem) > steps:
                 continue
             try:
-                carry = _read_arrays(path)
+                there = layout(path, self.path)
             except RecordError:
                 continue  # replay starts from the one before
-            if any(
-                name not in carry or carry[name].shape != t.shape or carry[name].dtype != t.numpy_dtype
-                for name, t in wanted.items()
-            ):
+            if not fits(there, wanted):
                 raise RecordError(f"{path} does not hold what {self.path / _GRAPH} carries")
-            found[int(path.stem)] = {name: carry[name] for name in wanted}
+            found.append(int(path.stem))
         if 0 not in found:
             raise RecordError(f"{self.path} has no readable checkpoint of its start; it cannot be replayed")
         return found
 
-    def read_costs(self) -> tuple[NDArray[np.float64], str]:
-        """The costs that reached the disk, up to the first gap; and why no more can be read, if so."""
-        path, why = self.path / _COSTS, ""
-        if not path.exists():
-            return np.zeros(0), "is not there"
-        found: list[NDArray[np.float64]] = []
-        end = 0
-        try:
-            database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-            try:
-                database.execute("PRAGMA trusted_schema=OFF")
-                for first, count, blob in database.execute(
-                    "SELECT first, count, cost FROM costs ORDER BY first"
-                ):
-                    if first != end or not isinstance(blob, bytes) or len(blob) != 8 * count:
-                        why = "has a gap"
-                        break
-                    found.append(np.frombuffer(blob, "<f8").astype(np.float64))
-                    end += count
-            finally:
-                database.close()
-        except (sqlite3.Error, ValueError, TypeError) as error:  # torn: what came before it is good
-            why = f"is torn ({error})"
-        return np.concatenate(found) if found else np.zeros(0), why
+    def read_checkpoint(self, done: int, step: Graph, hash: str | None) -> dict[str, Array]:
+        """One checkpoint, which must have this hash, if one is known.
+
+        Raises
+        ------
+        RecordError
+            It is torn, or was changed.
+        """
+        wanted = _carried(step)
+        path = self.path / _checkpoint(done)
+        if not fits(layout(path, self.path), wanted):
+            raise RecordError(f"{path} does not hold what {self.path / _GRAPH} carries")
+        found = read(path, self.path, sum(type_.nbytes for type_ in wanted.values()))
+        state = {name: found[name] for name in wanted}
+        if hash is not None and digest(state) != hash:
+            raise RecordError(f"{path} is damaged: its values do not have the hash that the run wrote down")
+        return state
 
 
-def _tail(blocks: list[NDArray[np.float64]], count: int) -> NDArray[np.float64]:
-    """The last `count` entries of a list of blocks."""
-    if count <= 0:
-        return np.zeros(0)
-    found: list[NDArray[np.float64]] = []
-    for block in reversed(blocks):
-        found.append(block)
-        count -= len(block)
-        if count <= 0:
-            break
-    joined = np.concatenate(found[::-1])
-    return joined[max(0, -count) :]
+def _checkpoint(done: int) -> str:
+    return f"checkpoints/{done:09d}.safetensors"
+
+
+def _carried(step: Graph) -> dict[str, ArrayType]:
+    return {old: step.inputs[old].array_type for old in step.carry.values()}

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from backpass.data import mapped
 from backpass.errors import NonFinite, UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
+from backpass.training.looking import Looks
+from backpass.training.looking import feeds_of as feeds_of  # where it was; others read it from here
 from backpass.training.record import Record
 from backpass.training.settings import Event, Status
 from backpass.training.stopping import Best, EarlyStopping, check_metric, divergence_note
@@ -141,9 +142,10 @@ def train_steps(
     UsageError
         A metric is asked for that there is not.
     """
-    batches, steps, spacing = record.batches, record.batches.steps, record.settings.spacing
-    callbacks, judge = callbacks or Callbacks(), _Judge(record, stop)
-    done, chunk, state = 0, 32, record.checkpoints[0]
+    batches, steps, spacing = record.batches, record.batches.steps, record.spacing
+    callbacks, judge, looks = callbacks or Callbacks(), _Judge(record, stop), Looks(record, data)
+    first, done, chunk, state = 0, 0, 32, record.checkpoints[0]
+    before = state  # the last chunk
     status: Status = "interrupted"  # whatever ends the loop early
     try:
         judge.check(validate)
@@ -153,7 +155,8 @@ def train_steps(
         started = time.perf_counter()
         record.load(loop, state)
         while done < steps:
-            until = min(done + chunk, steps, (done // spacing + 1) * spacing)
+            looks.at(done, state)
+            until = min(done + chunk, steps, spacing.next(done) or steps, looks.next or steps)
             if validate is not None or judge.wanted:
                 until = min(until, next(end for end in ends if end > done))
             if callbacks.by_epoch:
@@ -169,14 +172,15 @@ def train_steps(
             elif not _finite(after):
                 good, after, problem = _find_bad_step(record, loop, data, state, done, until)
             record.costs.append(result.watched[:good])
-            first, done, state = done, done + good, after
+            first, before, done, state = done, state, done + good, after
             record.outcome.steps = done
             record.outcome.seconds = time.perf_counter() - started
             if problem is not None:
                 status, record.outcome.message = "diverged", str(problem)
                 raise problem
-            if done % spacing == 0:
-                record.checkpoints[done] = state
+            if done == spacing.next(done - 1):
+                record.keep(done, state)
+                record.thin(done)
             metrics = validate(state | record.fixed) if validate is not None and done in ends else None
             rows = [_epoch_row(record, e, metrics or {}) for end, e in ends.items() if first < end <= done]
             record.outcome.epochs += rows
@@ -207,7 +211,8 @@ def train_steps(
         # An interrupt can come between any two lines above: keep what belongs together.
         record.outcome.status, record.outcome.steps = status, done
         record.costs = [record.all_costs()[:done]]
-        record.checkpoints[done] = state
+        record.keep(done, state)
+        looks.end(loop, first, before, done)
         note = divergence_note(record.costs[0], batches.first_step(1))
         record.outcome.notes += [note] if note else []
 
@@ -259,9 +264,9 @@ class _Judge:
     def _keep(self, done: int, state: dict[str, Array]) -> None:
         """Make this state the run's result; the checkpoint of the one before is needed no more."""
         before, outcome = self.record.outcome.best_step, self.record.outcome
-        self.record.checkpoints[done] = state
+        self.record.keep(done, state)
         outcome.best_step = done
-        if before is not None and before % self.record.settings.spacing:
+        if before is not None and not self.record.spacing.stays(before, done):
             self.record.checkpoints.pop(before, None)
 
 
@@ -303,18 +308,6 @@ def _find_bad_step(
             return s - start, state, _first_bad(record, data, state, s, after)
         state = after
     raise AssertionError("a carried value was not finite, but no step made it so")
-
-
-def feeds_of(
-    record: Record, data: Mapping[str, Array], carry: Mapping[str, Array], step: int
-) -> dict[str, Array]:
-    """The inputs of one step (counted from 0), given the carried values before it."""
-    order, _ = record.batches.span(step, step + 1)
-    numbers = record.numbers(step, step + 1)[0]
-    feeds: dict[str, Array] = {name: mapped.take(array, order) for name, array in data.items()}
-    for (name, node), value in zip(record.step.inputs_of_kind("number").items(), numbers, strict=True):
-        feeds[name] = np.asarray(value, dtype=node.array_type.numpy_dtype)
-    return feeds | dict(carry) | record.fixed
 
 
 def _first_bad(

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.exec.base import Array, Chunk, Loop
+from backpass.errors import RecordError
+from backpass.exec.base import Array, Chunk, Loop, Tap
 from backpass.ir import Graph
 from backpass.nn import Network
-from backpass.passes import work
 from backpass.training.ahead import StreamedLoop
 from backpass.training.batches import Batches
+from backpass.training.checkpoints import Checkpoints, Spacing, State, digest
+from backpass.training.monitors import Monitors
 from backpass.training.optimisers import Optimiser
 from backpass.training.schedules import When
 from backpass.training.settings import Outcome, Settings
-
-#: A visit runs at most about this long from the nearest checkpoint, by counted work.
-_VISIT_SECONDS = 0.1
-#: Bytes of checkpoints that a run may keep.
-_CHECKPOINT_BUDGET = 200_000_000
 
 
 @dataclass(eq=False)
@@ -38,10 +35,16 @@ class Record:
         Which rows each step used.
     predict_graph : Graph
         The program of prediction: its outputs are the prediction, first, and the loss of each example.
-    checkpoints : dict of int to dict of str to array
-        The carried values after so many completed steps; 0 is the start.
+    checkpoints : mapping of int to dict of str to array
+        The carried values after so many completed steps; 0 is the start. Those on the disk are read when they
+        are asked for.
+    hashes : dict of int to str
+        The hash of the carried values after some steps (`checkpoints.digest`): of every checkpoint that there
+        is, and of those that were dropped for want of room.
     costs : list of ndarray of float64
         The cost of each step, in blocks.
+    monitors : Monitors
+        What was seen of the layers at some steps.
     outcome : Outcome
     fixed : dict of str to array
         Inputs of the step that never change in the run: weights that are not trained.
@@ -53,8 +56,10 @@ class Record:
     step: Graph
     batches: Batches
     predict_graph: Graph
-    checkpoints: dict[int, dict[str, Array]] = field(default_factory=dict)
+    checkpoints: MutableMapping[int, State] = field(default_factory=Checkpoints)
+    hashes: dict[int, str] = field(default_factory=dict)
     costs: list[NDArray[np.float64]] = field(default_factory=list)
+    monitors: Monitors = field(default_factory=Monitors)
     outcome: Outcome = field(default_factory=Outcome)
     fixed: dict[str, Array] = field(default_factory=dict)
     row_data: dict[str, Array] = field(default_factory=dict)
@@ -83,6 +88,47 @@ class Record:
         """The names of what is carried from step to step: a state, and a checkpoint, hold these."""
         return tuple(self.step.carry.values())
 
+    @property
+    def spacing(self) -> Spacing:
+        """Which steps have a checkpoint."""
+        return Spacing(self.settings.spacing, self.settings.kept)
+
+    def keep(self, done: int, state: State) -> None:
+        """Make the carried values after `done` steps a checkpoint."""
+        self.checkpoints[done] = state
+        self.hashes[done] = digest(state)
+
+    def thin(self, done: int) -> None:
+        """Drop the checkpoints that are not to stay after `done` steps; the best state stays."""
+        spacing, best = self.spacing, self.outcome.best_step
+        for mark in list(self.checkpoints):
+            if mark not in (best, done) and not spacing.stays(mark, done):
+                del self.checkpoints[mark]
+
+    def has(self, mark: int) -> bool:
+        """Whether there is a checkpoint after so many steps, and it can be read."""
+        try:
+            return mark in self.checkpoints and bool(self.checkpoints[mark])
+        except RecordError:
+            del self.checkpoints[mark]
+            return False
+
+    def before(self, done: int) -> tuple[int, State]:
+        """The nearest checkpoint that is not after `done` steps, and its step.
+
+        One that turns out to be torn is left out from then on, and the one before it is taken.
+        """
+        for mark in sorted((k for k in self.checkpoints if k <= done), reverse=True):
+            try:
+                return mark, self.checkpoints[mark]
+            except RecordError as error:
+                if mark == 0:
+                    raise
+                del self.checkpoints[mark]
+                if mark < self.outcome.steps:  # else the run ends before it, which is said
+                    self.outcome.notes.append(f"{error}; steps after it are computed from the one before it")
+        raise RecordError("the record has no checkpoint of its start")
+
     def last(self) -> dict[str, Array]:
         """The carried values at the last checkpoint."""
         return self.checkpoints[max(self.checkpoints)]
@@ -90,7 +136,8 @@ class Record:
     def result(self) -> dict[str, Array]:
         """What the run ends with, the inputs that never change included: the best state, or the last."""
         best = self.outcome.best_step
-        return (self.checkpoints[best] if best in self.checkpoints else self.last()) | self.fixed
+        kept = self.checkpoints[best] if best is not None and best in self.checkpoints else self.last()
+        return kept | self.fixed
 
     def load(self, loop: Loop, carry: Mapping[str, Array]) -> None:
         """Bring a loop of the step to a state."""
@@ -101,12 +148,12 @@ class Record:
         found = loop.state()
         return {name: found[name] for name in self.carried}
 
-    def run(self, loop: Loop, start: int, stop: int) -> Chunk:
-        """Have a loop of the step run the steps ``start <= s < stop`` (counted from 0)."""
+    def run(self, loop: Loop, start: int, stop: int, taps: Sequence[Tap] = ()) -> Chunk:
+        """Have a loop of the step run the steps ``start <= s < stop`` (counted from 0); see `Loop.run`."""
         numbers = self.numbers(start, stop)
         if isinstance(loop, StreamedLoop):
-            return loop.steps(self.batches, start, stop, numbers)
-        return loop.run(*self.batches.span(start, stop), numbers)
+            return loop.steps(self.batches, start, stop, numbers, taps)
+        return loop.run(*self.batches.span(start, stop), numbers, taps)
 
     # ---- numbers
 
@@ -130,16 +177,3 @@ class Record:
             known[name] = np.full(stop - start, value)
         columns = [known[name] for name in self.step.inputs_of_kind("number")]
         return np.stack(columns, axis=1) if columns else np.zeros((stop - start, 0))
-
-
-def checkpoint_spacing(step: Graph, batch: int, steps: int) -> int:
-    """Steps between checkpoints: near enough that any visit is quick, few enough to fit the budget.
-
-    A pure function of the program and its sizes, at a speed that most machines reach.
-    """
-    counted = work(step, {"B": batch})
-    seconds = counted.flops / 10e9 + counted.traffic / 20e9 + 1e-6 * len(step.nodes)
-    near = max(1, int(_VISIT_SECONDS / seconds))
-    carried = sum(step.inputs[name].array_type.nbytes for name in step.carry.values())
-    most = max(2, _CHECKPOINT_BUDGET // max(carried, 1) - 1)
-    return max(near, -(-steps // most), 1)

@@ -56,7 +56,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: Literal["seeded", "sequential", "explicit"]
     executor: str
     executor_why: str
-    spacing: int  #: steps from checkpoint to checkpoint
+    spacing: int  #: steps from checkpoint to checkpoint at the beginning; see `checkpoints.Spacing`
     data: DataSettings
     machine: Machine
     l1: float = 0.0
@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop: dict[str, Any] | None = None
     time_limit: float | None = None
     start: str = ""  #: where the starting values came from, if they were given
+    kept: int = 0  #: checkpoints between start and end, before every second one goes
+    record_mb: float = 200.0  #: megabytes of checkpoints that the run may keep
     rules: dict[str, str] = {}  #: hashes of the forward rules of a user's own ops
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ from backpass.exec.base import Array
 from backpass.ir import ArrayType
 from backpass.ir.types import Dim
 from backpass.training.batches import Batches
+from backpass.training.checkpoints import Checkpoints, State
 from backpass.training.folder import RunFolder
 from backpass.training.record import Record
 from backpass.training.rows import KEPT_BYTES, Rows
+from backpass.training.scalars import read_costs, read_hashes, read_monitors
 from backpass.training.settings import Settings
 
 _PAUSE = 1.0  # seconds from one writing of what is new to the next
@@ -62,26 +65,41 @@ class Writer:
         if soon and not final:  # a better epoch every few milliseconds is not worth a disk access each
             return
         self._at = time.monotonic()
-        now = self.record.checkpoints.keys()
+        record, folder, marks = self.record, self.folder, self.record.checkpoints
+        now = marks.keys()
         new, old = sorted(now - self.marks), self.marks - now
         for mark in new:
-            self.folder.checkpoint(mark, self.record.checkpoints[mark])
+            folder.checkpoint(mark, marks[mark])
+        self._scalars(final)
         if new:
-            self.folder.outcome(self.record.settings, self.record.outcome)
+            folder.outcome(record.settings, record.outcome)
         for mark in old:
-            self.folder.forget(mark)
+            folder.forget(mark)
         self.marks = set(now)
-        self.folder.costs(self.record.costs)
+        if isinstance(marks, Checkpoints) and not final:  # what is on the disk need not be in memory, too
+            for mark in new:
+                marks.stored(mark, _reader(folder, record, mark))
+
+    def _scalars(self, final: bool) -> None:
+        record = self.record
+        assert self.folder.scalars is not None
+        self.folder.scalars.write(record.costs, record.hashes, record.monitors, final)
 
     def end(self) -> None:
         """Write the result, the remaining costs and the outcome."""
-        self.wrote(final=True)
-        result = self.record.result()
-        needed = self.record.predict_graph.inputs
-        self.folder.arrays("weights", {name: result[name] for name in needed if name in result})
-        self.folder.costs(self.record.costs, final=True)
-        self.folder.outcome(self.record.settings, self.record.outcome)
-        self.folder.close()
+        try:
+            self.wrote(final=True)
+            result = self.record.result()
+            needed = self.record.predict_graph.inputs
+            self.folder.arrays("weights", {name: result[name] for name in needed if name in result})
+            self.folder.outcome(self.record.settings, self.record.outcome)
+        finally:
+            self.folder.close()
+
+
+def _reader(folder: RunFolder, record: Record, mark: int) -> Callable[[], State]:
+    """What reads a checkpoint from the disk."""
+    return lambda: folder.read_checkpoint(mark, record.step, record.hashes.get(mark))
 
 
 def read_record(folder: RunFolder) -> Record:
@@ -104,9 +122,15 @@ def read_record(folder: RunFolder) -> Record:
         row_data=_kept(folder, "row_data", _row_types(settings)),
     )
     _check_programs(record, folder.path)
-    record.checkpoints = folder.read_checkpoints(step, outcome.steps)
+    scalars = folder.path / "record.sqlite"
+    record.hashes = read_hashes(scalars, outcome.steps)
+    marks = Checkpoints()
+    for mark in folder.marks(step, outcome.steps):
+        marks.stored(mark, _reader(folder, record, mark))
+    record.checkpoints = marks
     _settle(record)
-    costs, why = folder.read_costs()
+    record.monitors = read_monitors(scalars, outcome.steps)
+    costs, why = read_costs(scalars)
     record.costs = [costs[: outcome.steps]]
     if why:
         outcome.notes.append(
@@ -118,7 +142,8 @@ def read_record(folder: RunFolder) -> Record:
 
 def _kept(folder: RunFolder, name: str, wanted: dict[str, ArrayType]) -> dict[str, Array]:
     """Arrays that belong to the run, if they are what its program reads."""
-    found = (folder.read_arrays(name) or {}) if wanted else {}
+    most = sum(type_.nbytes for type_ in wanted.values())
+    found = (folder.read_arrays(name, most) or {}) if wanted else {}
     for key, type_ in wanted.items():
         array = found.get(key)
         if array is None or array.shape != type_.shape or array.dtype != type_.numpy_dtype:
@@ -192,14 +217,17 @@ def _batches(settings: Settings, folder: RunFolder) -> Batches:
 
 def _settle(record: Record) -> None:
     """How far a run came that was killed, or whose last state is torn: to its last whole checkpoint."""
-    outcome, last = record.outcome, max(record.checkpoints)
+    outcome = record.outcome
+    last, _ = record.before(outcome.steps)
     if outcome.status == "running":
         outcome.message = f"stopped from outside; the last whole state is that after step {last:,}"
     elif last != outcome.steps:
         outcome.message = f"the state after step {outcome.steps:,} is torn; the last whole one is of {last:,}"
     outcome.steps = last
+    record.hashes = {mark: hash for mark, hash in record.hashes.items() if mark <= last}
     outcome.epochs = [row for row in outcome.epochs if row.get("step", 0) <= last]
-    if outcome.best_step is not None and outcome.best_step not in record.checkpoints:
+    best = outcome.best_step
+    if best is not None and not record.has(best):
         outcome.notes.append(
             f"the best state, after step {outcome.best_step:,}, is torn; the last one is used"
         )
