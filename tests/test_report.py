@@ -291,7 +291,7 @@ def test_large_layers_are_elided_and_the_page_stays_small() -> None:
     picture = plot(run, "net").svg
     check_drawing(picture)
     assert {"… 769 more", "… 85 more", "784 units", "10 units"} <= set(texts(picture))
-    assert f"between two layers, the {LINKS} largest weights of the shown units are drawn" in texts(picture)
+    assert f"between two layers, the {LINKS} largest links of the shown units are drawn" in texts(picture)
     named = [t for t in tips(picture) if t.startswith("W")]
     assert len([t for t in named if t.startswith("W1")]) == LINKS
     assert any(t.startswith("W1[500,77] = ") for t in named), "the largest weight is shown"

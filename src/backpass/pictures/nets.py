@@ -22,11 +22,14 @@ class Layer:
         How many units there are; `units` are those to show.
     units : sequence of (str, str)
         The label of each, or "", and its tooltip.
+    levels : sequence of float
+        In [-1, 1]: how full the circle of each is, orange where positive, blue where negative; may be empty.
     """
 
     name: str
     size: int
     units: Sequence[tuple[str, str]]
+    levels: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,17 @@ class Link:
     part: float
 
 
-def net_picture(title: str, layers: Sequence[Layer], links: Sequence[Link], notes: Sequence[str] = ()) -> str:
+def net_picture(
+    title: str,
+    layers: Sequence[Layer],
+    links: Sequence[Link],
+    notes: Sequence[str] = (),
+    *,
+    carries: str = "weight",
+) -> str:
     """Units as circles, weights as links: orange where positive, blue where negative, thick where large.
+
+    `carries` is what the links show, for the legend.
 
     Examples
     --------
@@ -93,21 +105,25 @@ def net_picture(title: str, layers: Sequence[Layer], links: Sequence[Link], note
         for j, (label, tip) in enumerate(layer.units):
             cx, cy = place[k, j]
             svg.add("circle", tip=tip, cx=cx, cy=cy, r=_RADIUS, class_="unit")
+            if layer.levels:
+                fill = "fill-plus" if layer.levels[j] >= 0 else "fill-minus"
+                full = min(1.0, abs(layer.levels[j]))
+                svg.add("circle", tip=tip, cx=cx, cy=cy, r=_RADIUS - 1, class_=fill, fill_opacity=full)
             if label and k in (0, len(layers) - 1):
                 at, anchor = (cx - 15, "e s") if k == 0 else (cx + 15, "s")
                 svg.text(at, cy + 4, cut(label, _LABEL, 11), anchor, tip=label)
         if layer.size > len(layer.units):
             low = place[k, len(layer.units) - 1][1]
             svg.text(x, low + _STEP - 3, f"… {layer.size - len(layer.units):,} more", "m s halo")
-    _legend(svg, foot + 14)
+    _legend(svg, foot + 14, carries)
     for k, note in enumerate(notes):
         svg.text(16, foot + 36 + 18 * k, note, "s")
     return str(svg)
 
 
-def _legend(svg: Svg, y: float) -> None:
+def _legend(svg: Svg, y: float, carries: str) -> None:
     place = 16.0
-    for class_, text in (("plus", "positive weight"), ("minus", "negative weight")):
+    for class_, text in (("plus", f"positive {carries}"), ("minus", f"negative {carries}")):
         svg.add("path", d=f"M{number(place)} {number(y - 4)}h26", class_=class_, stroke_width=3.5)
         svg.text(place + 32, y, text, "s")
         place += 50 + width(text, 11)

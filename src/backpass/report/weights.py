@@ -77,23 +77,86 @@ def _weight(node: Node) -> str | None:
 def net(run: Any) -> Net | None:
     """The net of a run, if it is layer after layer."""
     record = run.record
-    program = record.predict_graph.part([record.prediction])
-    names = chain(program)
     values = record.result()
-    matrices = [np.asarray(values[name], dtype=np.float64) for name in names]
-    fits = all(a.shape[1] == b.shape[0] for a, b in itertools.pairwise(matrices))
-    if not matrices or not fits or not all(np.isfinite(m).all() for m in matrices):
+    names = chain(record.predict_graph.part([record.prediction]))
+    matrices = _matrices(names, values)
+    if not matrices:
         return None
-    sizes = [matrices[0].shape[0], *(m.shape[1] for m in matrices)]
-    picked = [_strongest(matrices, k) for k in range(len(sizes))]
-    inputs, outputs = run.preparation.columns, run.answers_named
+    picked = _picked(matrices)
     layers = []
-    for k, size in enumerate(sizes):
-        labels = _labels(k, size, len(sizes), inputs, outputs)
+    for k, title, labels in _columns(run, matrices):
         bias = values.get(f"b{names[k - 1][1:]}") if k else None
         units = tuple((labels[j], _tip(k, j, labels[j], names, bias)) for j in picked[k])
-        title = "input x" if not k else "output" if k == len(sizes) - 1 else f"layer {k}"
-        layers.append(Layer(title, size, units))
+        layers.append(Layer(title, len(labels), units))
+    links, notes = _links(matrices, picked, [f"{name}[{{}},{{}}]" for name in names], names)
+    return Net(tuple(layers), links, notes)
+
+
+def errors(run: Any, visit: Any, b: int) -> Net | None:
+    """The same net with what one example sends back through it: ``δ[b,k] W[j,k]`` on each link.
+
+    Parameters
+    ----------
+    run : Run
+    visit : Visit
+        The step.
+    b : int
+        The example's place in the batch.
+    """
+    names = chain(run.record.predict_graph.part([run.record.prediction]))
+    deltas = [f"δ{name[1:]}" for name in names]
+    if not all(name in visit.graph.named for name in deltas):
+        return None
+    matrices = _matrices(names, {name: visit.actual(name) for name in names})
+    found = [visit[name][b].astype(np.float64) for name in deltas]
+    if not matrices or any(d.shape != m.shape[1:] for d, m in zip(found, matrices, strict=True)):
+        return None
+    sent = [matrix * delta for matrix, delta in zip(matrices, found, strict=True)]
+    if not all(np.isfinite(s).all() for s in sent):
+        return None
+    picked = _picked(sent)
+    layers = []
+    for k, title, labels in _columns(run, matrices):
+        delta = found[k - 1] if k else np.zeros(0)
+        largest = float(np.abs(delta).max(initial=0.0)) or 1.0
+        units = tuple(
+            (labels[j], f"{deltas[k - 1]}[{b},{j}] = {figure(float(delta[j]))}" if k else f"x[{b},{j}]")
+            for j in picked[k]
+        )
+        levels = tuple(float(delta[j]) / largest for j in picked[k]) if k else ()
+        layers.append(Layer(title, len(labels), units, levels))
+    spelled = [f"{d}[{b},{{1}}] {name}[{{0}},{{1}}]" for d, name in zip(deltas, names, strict=True)]
+    links, notes = _links(sent, picked, spelled, [f"{d} {n}" for d, n in zip(deltas, names, strict=True)])
+    return Net(tuple(layers), links, ("a unit is as full as its δ is large in its layer", *notes))
+
+
+def _matrices(names: Sequence[str], values: Any) -> list[Floats]:
+    """The weights layer by layer; none, where they do not fit each other or are not finite."""
+    matrices = [np.asarray(values[name], dtype=np.float64) for name in names]
+    fits = all(a.shape[1] == b.shape[0] for a, b in itertools.pairwise(matrices))
+    return matrices if fits and all(np.isfinite(m).all() for m in matrices) else []
+
+
+def _picked(matrices: Sequence[Floats]) -> list[list[int]]:
+    """The units of each column to show."""
+    return [_strongest(matrices, k) for k in range(len(matrices) + 1)]
+
+
+def _columns(run: Any, matrices: Sequence[Floats]) -> Iterable[tuple[int, str, list[str]]]:
+    """Each column of units: its number, its title and what its units are called."""
+    sizes = [matrices[0].shape[0], *(m.shape[1] for m in matrices)]
+    for k, size in enumerate(sizes):
+        labels = _labels(k, size, len(sizes), run.preparation.columns, run.answers_named)
+        yield k, "input x" if not k else "output" if k == len(sizes) - 1 else f"layer {k}", labels
+
+
+def _links(
+    matrices: Sequence[Floats], picked: Sequence[Sequence[int]], spelled: Sequence[str], names: Sequence[str]
+) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+    """The largest links between shown units, and what to say of those that are not shown.
+
+    `spelled` is how the link from unit 0 to unit 1 of a matrix is called, with places for both.
+    """
     links, cut = [], False
     for k, matrix in enumerate(matrices):
         shown = np.abs(matrix[np.ix_(picked[k], picked[k + 1])])
@@ -104,14 +167,14 @@ def net(run: Any) -> Net | None:
             i, j = divmod(int(place), shown.shape[1])
             row, column = picked[k][i], picked[k + 1][j]
             weight = float(matrix[row, column])
-            links.append(Link(k, i, j, f"{names[k]}[{row},{column}]", weight, abs(weight) / largest))
+            links.append(Link(k, i, j, spelled[k].format(row, column), weight, abs(weight) / largest))
     greatest = (f"|{n}| {figure(float(np.abs(m).max()), 3)}" for n, m in zip(names, matrices, strict=True))
     notes = [f"largest: {', '.join(greatest)}"]
-    if max(sizes) > UNITS:
-        notes.append(f"of a layer with more than {UNITS} units, those with the largest weights are shown")
+    if max(size for m in matrices for size in m.shape) > UNITS:
+        notes.append(f"of a layer with more than {UNITS} units, those with the largest are shown")
     if cut:
-        notes.append(f"between two layers, the {LINKS} largest weights of the shown units are drawn")
-    return Net(tuple(layers), tuple(links), tuple(notes))
+        notes.append(f"between two layers, the {LINKS} largest links of the shown units are drawn")
+    return tuple(links), tuple(notes)
 
 
 def _strongest(matrices: Sequence[Floats], k: int) -> list[int]:
@@ -149,27 +212,49 @@ def _tip(k: int, j: int, label: str, names: Sequence[str], bias: Any) -> str:
 
 def images(run: Any) -> Images | None:
     """The weights of the first layer as images, if the inputs are pixels."""
+    name = _of_pixels(run)
+    if not name:
+        return None
+    return _images(run, np.asarray(run.record.result()[name], dtype=np.float64), f"{name}: the", "weights")
+
+
+def gradient_images(run: Any, visit: Any) -> Images | None:
+    """Where a step's error wants the first layer's weights: −dW as images, if the inputs are pixels."""
+    name = _of_pixels(run)
+    if not name or f"d{name}" not in visit.graph.named:
+        return None
+    return _images(
+        run, -visit[f"d{name}"].astype(np.float64), f"−d{name}: where the error wants the", "weights"
+    )
+
+
+def _of_pixels(run: Any) -> str | None:
+    """The matrix that the pixels enter, if the inputs are pixels and a matrix is what they enter."""
     shape = run.settings.data.image_shape
-    record = run.record
-    names = chain(record.predict_graph.part([record.prediction]))
+    names = chain(run.record.predict_graph.part([run.record.prediction]))
     if not shape or len(shape) not in (2, 3) or not names:
         return None
-    matrix = np.asarray(record.result()[names[0]], dtype=np.float64)
-    if matrix.shape[0] != int(np.prod(shape)) or not np.isfinite(matrix).all():
+    return names[0] if run.graph.inputs[names[0]].shape[0] == int(np.prod(shape)) else None
+
+
+def _images(run: Any, matrix: Floats, what: str, of: str) -> Images | None:
+    """The columns of a matrix as images."""
+    shape = run.settings.data.image_shape
+    if not np.isfinite(matrix).all():
         return None
     units = matrix.shape[1]
     shown = _most(np.abs(matrix).sum(axis=0), IMAGES)
     pictures = matrix.T[shown].reshape(len(shown), *shape)
-    notes = [f"{names[0]}: the {matrix.shape[0]:,} weights into each unit, at the place of their pixel"]
+    notes = [f"{what} {matrix.shape[0]:,} {of} into each unit, at the place of their pixel"]
     if len(shape) == 3:
         pictures = pictures.mean(axis=-1)
         notes.append(f"the mean over the {shape[-1]} channels")
     if len(shown) < units:
-        notes.append(f"the {len(shown)} of {units:,} units with the largest weights")
+        notes.append(f"the {len(shown)} of {units:,} units with the largest {of}")
     # A few extreme weights would leave the others pale: the largest of a thousand is full colour.
     largest = float(np.quantile(np.abs(pictures), 0.999)) or 1.0
     tips = tuple(
-        f"unit {j}: weights from {figure(float(p.min()), 3)} to {figure(float(p.max()), 3)}"
+        f"unit {j}: {of} from {figure(float(p.min()), 3)} to {figure(float(p.max()), 3)}"
         for j, p in zip(shown, pictures, strict=True)
     )
     return Images(
