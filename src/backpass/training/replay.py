@@ -81,6 +81,11 @@ class Replay:
         self._run(step, step + 1)
         return self.record.state(self.loop)
 
+    def tapped(self, start: int, stop: int, taps: Sequence[Tap]) -> Chunk:
+        """Run the steps ``start <= s < stop`` (counted from 0), and keep a few numbers of each; see `Tap`."""
+        self._move(start)
+        return self._run(start, stop, taps)
+
     def states(self, start: int, stop: int) -> Iterator[dict[str, Array]]:
         """The carried values after `start` completed steps, after one more, ..., and after `stop`."""
         yield self.state(start)
