@@ -28,9 +28,10 @@ RANKS = {
     "explain": 6,
     "report": 7,
     "export": 6,
-    "run": 8,
-    "fit": 9,
-    "cli": 10,
+    "visit": 8,
+    "run": 9,
+    "fit": 10,
+    "cli": 11,
 }
 
 #: Packages that only some parts may import.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.data import READING, as_dataset, load_rows, mapped
+from backpass.data import load as load_data
 from backpass.data.preparation import Preparation
+from backpass.data.table import Table
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
@@ -22,14 +24,16 @@ from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
 from backpass.training.monitors import Monitors
 from backpass.training.record import Record
-from backpass.training.replay import Moment, Replay
+from backpass.training.replay import Replay
 from backpass.training.rows import Entry, Pair, Rows, held_again, kind_of
 from backpass.training.rules import check_rules
 from backpass.training.settings import Settings
 from backpass.training.store import Writer, read_record
+from backpass.visit import Visit
 
 if TYPE_CHECKING:
-    from backpass.explain import Answer
+    from backpass.explain.flow import Flow
+    from backpass.explain.whatif_input import WhatIfInput
     from backpass.pictures import Picture
 
 
@@ -261,11 +265,73 @@ class Run:
         UsageError
             There is no such step.
         """
-        return Visit(self, step)
+        return Visit(self.replay, self.rows.numbers, step)
 
     def verify(self) -> int:
         """Run everything again and compare with each checkpoint bit for bit; the number of steps."""
         return self.replay.verify()
+
+    # ---- questions about the whole run; about a step, ask `at(step)`
+
+    def flow(self, step: int | None = None) -> Flow:
+        """How the error flows back in a step (the last one if left out), and how it did over the run."""
+        from backpass.explain.flow import flow
+
+        return flow(self.at(self.steps if step is None else step), self.monitors)
+
+    def whatif(self, row: Any, changes: Mapping[str, Any], step: int | None = None) -> WhatIfInput:
+        """The same prediction with columns of its row changed, side by side.
+
+        Parameters
+        ----------
+        row : int, or one raw row (frame, Table or array of shape (1, d))
+            An int is the number of a row in the data set.
+        changes : mapping of str to float or str
+            By the name of the column; of a matrix without names, by its number.
+        step : int, optional
+            With the weights before this step; those of the result if left out.
+        """
+        from backpass.explain.whatif_input import whatif_input, with_columns
+
+        raw, what = self._raw_row(row)
+        names = () if isinstance(raw, Table) else self.preparation.features
+        changed, told = with_columns(raw, changes, names)
+        kind = kind_of(self.settings.dtype)
+        values = self.record.result() if step is None else self.at(step).before | self.record.fixed
+        return whatif_input(
+            self.record.predict_graph,
+            values,
+            self.record.prediction,
+            self.preparation.inputs(raw, kind),
+            self.preparation.inputs(changed, kind),
+            what=what,
+            changes=told,
+            columns=self.preparation.columns,
+            outputs=[str(name) for name in self.answers_named],
+            step=step,
+        )
+
+    def _raw_row(self, row: Any) -> tuple[Any, str]:
+        """A row as the data have it, and what to call it."""
+        if not isinstance(row, (int, np.integer)):
+            if isinstance(row, (np.ndarray, Table)):
+                return row, "the row"
+            from backpass.data.frames import as_table
+
+            return as_table(row, "the row"), "the row"
+        data = self._entry.dataset if self._entry is not None else None
+        if data is None and self.settings.data.source:
+            data = load_data(self.settings.data.source, **self.settings.data.options)
+        if data is None:
+            raise UsageError(
+                "the raw rows of this run came from memory and are not kept; give the row itself: "
+                "run.whatif(row, changes)"
+            )
+        if not 0 <= row < len(data):
+            raise UsageError(f"there is no row {row:,}: the data have rows 0 to {len(data) - 1:,}")
+        if data.table is not None:
+            return data.table.take(np.array([row])), f"row {row:,}"
+        return (data.X[[row]].toarray() if data.sparse else data.X[[row]]), f"row {row:,}"
 
     # ---- keeping it
 
@@ -284,39 +350,6 @@ class Run:
         shown = ", ".join(f"{k} {v:.4g}" for k, v in best.items())
         steps = f"{self.steps:,} step{'s' * (self.steps != 1)}"
         return f"<Run of {steps} on {self.settings.data.name}, {self.status}{shown and f': {shown}'}>"
-
-
-class Visit(Moment):
-    """One step of a run. ``visit["δ1"]`` is a value by its printed name.
-
-    Attributes
-    ----------
-    rows : ndarray of int64
-        The rows of the batch, as they are numbered in the data set.
-    """
-
-    def __init__(self, run: Run, step: int) -> None:
-        super().__init__(run.replay, step)
-        self.run = run
-
-    @cached_property
-    def rows(self) -> NDArray[np.int64]:
-        return self.run.rows.numbers[super().rows]
-
-    def why(self, target: str) -> Answer:
-        """Why a weight moved in this step: by example, and by part of the update.
-
-        Parameters
-        ----------
-        target : str
-            One entry of a parameter: ``"W2[3,1]"``.
-        """
-        from backpass.explain import why
-
-        return why(self, target, row_numbers=self.run.rows.numbers)
-
-    def __repr__(self) -> str:
-        return f"<step {self.step:,} of {self.run.steps:,}: {', '.join(self.keys())}>"
 
 
 def load(path: str | os.PathLike[str], data: Any = None, *, ops: Iterable[type[Op]] = ()) -> Run:
