@@ -17,6 +17,11 @@ EXAMPLES = {
     "show": ("backpass show digits --layers 30 --backward", "read how the error flows back"),
     "check": ("backpass check digits --layers 30,10", "compare its gradient"),
     "why": ("backpass why runs/digits-1 'W2[3,1]' --step 1000", "ask why a weight moved"),
+    "value": ("backpass value runs/digits-1 'a1[0,7]' --step 1", "see what a number is made of"),
+    "delta": ("backpass delta runs/digits-1 'δ1[0,7]' --step 1", "ask where an error came from"),
+    "paths": ("backpass paths runs/digits-1 'W1[20,7]' --step 1", "follow it from cost to weight"),
+    "flow": ("backpass flow runs/digits-1", "see it vanish or explode"),
+    "whatif": ("backpass whatif runs/digits-1 'W2[3,1]' --set 0.5", "change a number, compare"),
     "predict": ("backpass predict runs/digits-1 new.npy", "use what was learned"),
     "export": ("backpass export runs/digits-1 --format numpy", "take the network elsewhere"),
 }
@@ -25,7 +30,7 @@ EXAMPLES = {
 def example(command: str) -> str:
     """The example of a command, in a line."""
     words, what = EXAMPLES[command]
-    return f"  {words:<48}   {what}"
+    return f"  {words:<50}   {what}"
 
 
 HELP = "\n".join(

@@ -21,11 +21,16 @@ from cyclopts import (
 from backpass import __version__
 from backpass.cli import HELP, example
 from backpass.cli.check import check
+from backpass.cli.delta import delta
 from backpass.cli.export import export
+from backpass.cli.flow import flow
 from backpass.cli.output import Output, Stopped, clean
+from backpass.cli.paths import paths
 from backpass.cli.predict import predict
 from backpass.cli.show import show
 from backpass.cli.train import train
+from backpass.cli.value import value
+from backpass.cli.whatif import whatif
 from backpass.cli.why import why
 from backpass.errors import BackpassError, nearest
 
@@ -34,6 +39,11 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "show": show,
     "check": check,
     "why": why,
+    "value": value,
+    "delta": delta,
+    "paths": paths,
+    "flow": flow,
+    "whatif": whatif,
     "predict": predict,
     "export": export,
 }

@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
 from backpass.cli.options import FLAG, WHOLE, default
 from backpass.cli.output import Output
 from backpass.cli.places import open_run
+from backpass.cli.progress import Waiting
 from backpass.errors import RecordError, UsageError
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
     from backpass.run import Run
+    from backpass.visit import Visit
+
+Kind = TypeVar("Kind", bound="Answer")
 
 Format = Literal["text", "markdown", "latex", "html"]
 
@@ -43,6 +47,9 @@ class Form:
 
 #: The option that says which step is asked about.
 Step = Annotated[int | None, WHOLE, default("the last")]
+
+#: The option that has a gradient calculated a second way.
+Checked = Annotated[bool, FLAG]
 
 _ENDINGS: dict[str, Format] = {
     ".md": "markdown",
@@ -77,9 +84,20 @@ def ask(spec: str, step: int | None, form: Form | None, question: Callable[[Run,
     step = step_of(run, spec, step)
     if run.status in ("running", "interrupted", "diverged"):
         output.note(f"note: this run is not finished ({run.status}); it has steps 1 to {run.steps:,}")
-    answer = question(run, step)
+    with Waiting(output, f"computing the run again to step {step:,}") as waiting:
+        run.replay.told = lambda wait: waiting.show(wait.done, wait.steps, wait.seconds)
+        answer = question(run, step)
     show(output, answer, form)
     return 0 if answer.balanced else 1
+
+
+def checked(visit: Visit, target: str, answer: Kind) -> Kind:
+    """The answer with a second route beside its gradient: a central difference in f64 through the step."""
+    from backpass.explain.checking import checked
+    from backpass.explain.places import place
+
+    where = place(visit, target)
+    return answer.with_check(checked(visit, where.name, where.entry))
 
 
 def step_of(run: Run, spec: str, step: int | None) -> int:

@@ -78,7 +78,9 @@ def _entries(command: Any, group: str = "Options") -> Iterator[Entry]:
         if usual not in (None, False, parameter.empty):
             words.append(f"[{usual}]")
         value = "" if kind is bool else " " + (choices[0] if len(choices) == 1 else _KINDS.get(kind, "NAME"))
-        yield Entry(settings.get("group", group), f"--{name.replace('_', '-')}{value}", " ".join(words))
+        yield Entry(
+            settings.get("group", group), f"--{name.rstrip('_').replace('_', '-')}{value}", " ".join(words)
+        )
 
 
 def _settings(hint: Any) -> tuple[dict[str, Any], Any]:

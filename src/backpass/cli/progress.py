@@ -76,3 +76,48 @@ class Bar:
         elif time.monotonic() - self.spoke >= _LINE_SECONDS:
             self.spoke = time.monotonic()
             self.output.console(stderr=True).print("  ".join([epoch, *told]))
+
+
+class Waiting:
+    """A bar while a question is worked out, where that takes more than a moment.
+
+    Parameters
+    ----------
+    output : Output
+    words : str
+        What is done meanwhile.
+    """
+
+    def __init__(self, output: Output, words: str) -> None:
+        self.output, self.words = output, words
+        self.bar: Any = None
+        self.announced = False
+
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def show(self, done: int, total: int, seconds: float | None = None) -> None:
+        """So many of `total` steps are done; `seconds` is what all of them take."""
+        if self.output.quiet:
+            return
+        console = self.output.console(stderr=True)
+        about = f", about {duration(seconds)}" if seconds is not None else ""
+        if not console.is_terminal:
+            if not self.announced:
+                console.print(f"{self.words}: {total:,} steps{about}")
+            self.announced = True
+            return
+        if self.bar is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+                TextColumn("steps"), TimeRemainingColumn(), console=console, transient=True,
+            )  # fmt: skip
+            self.task = self.bar.add_task(f"{self.words}{about}", total=total)
+            self.bar.start()
+        self.bar.update(self.task, total=total, completed=done)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from backpass.cli.asking import Form, Step, ask
+from typing import TYPE_CHECKING
+
+from backpass.cli.asking import Checked, Form, Step, ask, checked
+
+if TYPE_CHECKING:
+    from backpass.explain import Answer
+    from backpass.run import Run
 
 
-def why(run: str, target: str, /, *, step: Step = None, form: Form | None = None) -> int:
+def why(
+    run: str, target: str, /, *, step: Step = None, check: Checked = False, form: Form | None = None
+) -> int:
     """Say why a weight moved: which examples, and which parts of the update, asked for it.
 
     The step is computed again from the record of the run, bit for bit; nothing was logged for it.
@@ -19,5 +27,13 @@ def why(run: str, target: str, /, *, step: Step = None, form: Form | None = None
         a bias; counted from 0.
     step
         Which step, counted from 1.
+    check
+        Put a central difference in f64, through the same step, beside the gradient.
     """
-    return ask(run, step, form, lambda found, step: found.at(step).why(target))
+
+    def question(found: Run, number: int) -> Answer:
+        visit = found.at(number)
+        answer = visit.why(target)
+        return checked(visit, target, answer) if check else answer
+
+    return ask(run, step, form, question)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,8 @@ class Answer:
         The answer in words.
     evidence : tuple of str
         The values of the program that were read.
+    besides : tuple of Check
+        What was checked because somebody asked, besides `checks`.
     """
 
     question: str
@@ -163,6 +165,7 @@ class Answer:
     step: int | None
     claim: str
     evidence: tuple[str, ...] = ()
+    besides: tuple[Check, ...] = ()
 
     def blocks(self) -> list[Block]:
         """What to show after the claim, in order; `checks` come last by themselves."""
@@ -173,15 +176,22 @@ class Answer:
         """What must hold for the answer to be believed."""
         return ()
 
+    def with_check(self, check: Check) -> Self:
+        """The same answer with one more check."""
+        return dataclasses.replace(self, besides=(*self.besides, check))
+
     @property
     def balanced(self) -> bool:
         """Whether all checks hold: that the parts add up, that a second route agrees."""
-        return all(check.holds for check in self.checks)
+        return all(check.holds for check in (*self.checks, *self.besides))
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain data, for JSON."""
-        checks = [dataclasses.asdict(check) | {"holds": check.holds} for check in self.checks]
-        return dataclasses.asdict(self) | {"checks": checks, "balanced": self.balanced}
+        every = (*self.checks, *self.besides)
+        checks = [dataclasses.asdict(check) | {"holds": check.holds} for check in every]
+        found = dataclasses.asdict(self)
+        del found["besides"]
+        return found | {"checks": checks, "balanced": self.balanced}
 
     # ---- as people read it
 

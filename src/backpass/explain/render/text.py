@@ -74,7 +74,7 @@ def _note(block: Note) -> list[str]:
 
 
 def _check(block: Check) -> list[str]:
-    return [verdict(block)]
+    return textwrap.wrap(verdict(block), _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 _WAYS: dict[type, Callable[[Any], list[str]]] = {

@@ -9,7 +9,7 @@ from backpass.explain.answer import Answer, Block, Cell, Check
 
 def blocks(answer: Answer) -> list[Block]:
     """All that follows the claim: the blocks, and then the checks."""
-    return [*answer.blocks(), *answer.checks]
+    return [*answer.blocks(), *answer.checks, *answer.besides]
 
 
 def signed(value: float) -> str:

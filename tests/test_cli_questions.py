@@ -1,0 +1,105 @@
+"""The commands that ask a run: value, delta, paths, flow, whatif; and what they share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import Command
+
+RUN = "runs/small-1"  # of `command.trained`: 3-4-3-2, relu, momentum, 60 rows
+
+ASKED = {
+    "why": ("W2[1,0]",),
+    "value": ("z2[0,1]",),
+    "delta": ("δ1[0,1]",),
+    "paths": ("W1[0,1]",),
+    "flow": (),
+    "whatif": ("W2[1,0]", "--set", "0.5"),
+}
+
+
+@pytest.mark.parametrize("verb", ASKED)
+def test_every_question_answers_in_every_form(backpass: Command, here: Path, verb: str) -> None:
+    asked = (verb, RUN, *ASKED[verb])
+    plain = backpass(*asked, "--step", "3")
+    assert plain.code == 0, plain.err
+    found = backpass(*asked, "--step", "3", "--json").object
+    assert found["question"] == verb
+    assert found["step"] == 3
+    assert found["balanced"] is True
+    assert " ".join(found["claim"].split()) in " ".join(plain.out.split())
+    assert backpass(*asked, "--step", "3", "--format", "latex").out.count(r"\begin{") >= 1
+    for name, mark in (("a.md", "---"), ("a.tex", r"\begin{tabular}"), ("a.html", "<!doctype html>")):
+        assert backpass(*asked, "--step", "3", "--out", name).code == 0
+        assert mark in (here / name).read_text(encoding="utf-8")
+
+
+def test_the_last_step_is_meant_if_none_is_named(backpass: Command, here: Path) -> None:
+    steps = backpass("flow", RUN, "--json").object["step"]
+    assert backpass("value", RUN, "C", "--json").object["step"] == steps
+    backpass("value", RUN, "C", "--step", str(steps + 1)).fails(2, "there is no step", f"steps 1 to {steps}")
+    backpass("value", RUN, "C", "--step", "0").fails(2, "there is no step")
+
+
+@pytest.mark.parametrize("verb", ["why", "value", "delta", "paths"])
+def test_a_second_route_beside_a_gradient(backpass: Command, here: Path, verb: str) -> None:
+    target = {"value": "dW1[0,1]"}.get(verb, ASKED[verb][0])
+    asked = (verb, RUN, target, "--step", "2")
+    without = backpass(*asked, "--json").object
+    found = backpass(*asked, "--check", "--json").object
+    assert len(found["checks"]) == len(without["checks"]) + 1
+    assert "central difference" in found["checks"][-1]["words"]
+    assert found["balanced"] is True
+
+
+def test_names_that_are_not_there(backpass: Command, here: Path) -> None:
+    backpass("value", RUN, "z9[0,0]").fails(2, "Did you mean")
+    backpass("value", RUN, "z1[0,99]").fails(2, "does not exist", "z1[0,0]")
+    backpass("delta", RUN, "W1[0,0]").fails(2)
+    backpass("paths", RUN, "W1[0,0]", "--top", "0").fails(2, "--top")
+    backpass("why", "runs/smal-1", "W1[0,0]").fails(4, "small-1")
+
+
+def test_the_greek_may_be_spelled(backpass: Command, here: Path) -> None:
+    greek = backpass("delta", RUN, "δ1[0,1]", "--json").object
+    assert backpass("delta", RUN, "delta1[0,1]", "--json").object == greek
+
+
+def test_an_input_that_is_changed(backpass: Command, here: Path) -> None:
+    rows = np.load(here / "small.npz")["X"]
+    found = backpass("whatif", RUN, "--input", "5", "--set", "0=2.5", "--json").object
+    assert found["changes"] == {"0": f"2.5 (was {rows[5, 0]:g})"}
+    assert {o["name"] for o in found["outputs"]} == {"no", "yes"}
+    np.save(here / "new.npy", rows[5:6])
+    other = backpass("whatif", RUN, "--input", "new.npy", "--set", "0=2.5", "--json").object
+    assert other["outputs"] == found["outputs"]
+    backpass("whatif", RUN, "--input", "60", "--set", "0=1").fails(2, "there is no row 60")
+    backpass("whatif", RUN, "--input", "5", "--set", "0").fails(2, "column=value")
+    backpass("whatif", RUN, "--input", "5", "--set", "height=3").fails(2, "height")
+
+
+def test_what_is_changed_must_be_said(backpass: Command, here: Path) -> None:
+    backpass("whatif", RUN, "W1[0,0]").fails(2, "--set 0.5")
+    backpass("whatif", RUN, "--set", "1").fails(2, "--input 17")
+    backpass("whatif", RUN, "W1[0,0]", "--set", "much").fails(2, "is no number")
+
+
+def test_an_answer_is_written_to_a_file(backpass: Command, here: Path) -> None:
+    backpass("flow", RUN, "--out", "flow.pdf").fails(2, "--out flow.pdf", ".html")
+    assert backpass("flow", RUN, "--out", "flow.page", "--format", "html").code == 0
+    assert (here / "flow.page").read_text().startswith("<!doctype html>")
+    backpass("flow", RUN, "--out", "no/such/flow.md").fails(6, "cannot be written")
+
+
+def test_an_answer_that_does_not_add_up_is_told_by_the_exit_code(
+    backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from backpass.explain import update
+
+    true = update.by_example
+    monkeypatch.setattr(update, "by_example", lambda *given: true(*given) * 1.01)
+    said = backpass("why", RUN, "b3[0]", "--step", "3")
+    assert said.code == 1
+    assert "balance FAILS" in said.out
