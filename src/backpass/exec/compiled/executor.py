@@ -224,7 +224,9 @@ class CompiledLoop:
             if has_regular_size(n) and n.shape == () and not n.op.feeds and n in lowered.place
         }
         single = {name: k for k, name in enumerate(alone)}
-        return Taps(lowered.dtype, whole(self.memory), single, self.dim, lowered.split)
+        types = [n.array_type for n in self.kept.values()] + [*self.batches.values(), *lowered.buffers.values()]
+        kinds = {KINDS[t.dtype] for t in types}
+        return Taps(lowered.dtype, kinds, whole(self.memory), single, self.dim, lowered.split)
 
     def tapped_source(self) -> str:
         """The source of the kernel that keeps numbers: every line as it is, and more at the end of a step."""

@@ -53,11 +53,14 @@ class Taps:
         The variables that are single numbers, numbered.
     dim : str
         The rows of a batch.
+    kinds : set of str
+        The kinds of all arrays.
     split : bool
         Whether the kernel is divided among threads.
     """
 
     real: str
+    kinds: set[str]
     memory: Array
     single: Mapping[str, int]
     dim: str
@@ -89,6 +92,8 @@ class Taps:
         """
         lines = [f"single[{k}] = f64({name})" for name, k in self.single.items()]
         for k, (by_row, kind) in enumerate(_GROUPS):
+            if kind not in {"real", "single", *self.kinds}:
+                continue
             lines.append(f"for u in range(tapped[{k}], tapped[{k + 1}]):")
             if by_row:
                 lines += [
