@@ -124,6 +124,16 @@ def delta(moment: Moment, target: str) -> Delta:
     ------
     UsageError
         There is no such number, or no error flows to it.
+
+    Examples
+    --------
+    >>> import backpass as bp
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> net = bp.Network([bp.Dense(3, "tanh"), bp.Dense(2, "softmax")])
+    >>> run = bp.train(net, (X, y), batch=4, epochs=1, executor="reference", validation=0)
+    >>> answer = delta(run.at(1), "δ1[2,0]")
+    >>> sorted(sent.name for sent in answer.sent), answer.arrived_name
+    (['δ2[2,0] * W2[0,0]', 'δ2[2,1] * W2[0,1]'], '∂C/∂a1[2,0]')
     """
     asked = place(moment, target)
     deltas = {z: d for z, d in moment.replay.record.network.deltas.items() if d in moment.graph.named}

@@ -11,6 +11,7 @@ import numpy as np
 from backpass.explain.places import printed_names, written
 from backpass.ir import Elementwise, Node
 from backpass.ir.op import Precedence
+from backpass.ir.types import TupleType
 from backpass.ops import (
     Broadcast,
     Concatenate,
@@ -53,7 +54,7 @@ class Entries:
 
     def stops(self, node: Node) -> bool:
         """Whether a value is written by its name: its own, or that of its line (v3) where it is long."""
-        if node in self.names:
+        if node in self.names or isinstance(node.type, TupleType):
             return True
         if node not in self.printed:
             return False
@@ -215,7 +216,7 @@ def _number(value: Any) -> tuple[str, int]:
 def _letter(dim: int | str, taken: set[str]) -> str:
     """The letter that an index over this dimension gets."""
     first = "b" if dim == "B" else "t" if dim == "T" else "k"
-    free = [c for c in (first, *"klmnpq") if c not in taken]
+    free: list[str] = [c for c in (first, *"klmnpq") if c not in taken]
     return free[0]
 
 

@@ -33,6 +33,8 @@ from backpass.training.replay import Moment
 
 Floats = NDArray[np.float64]
 
+_MOST = 2e8  # numbers of one Jacobian
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -264,7 +266,7 @@ def _link(units: Units, piece: Piece, target: str, source: str) -> Link | None:
 def _full(units: Units, piece: Piece, above: Unit, below: Unit) -> Floats:
     """A Jacobian for each example: a pass for each entry of the target, or of the source if fewer pass."""
     rows = units.rows if above.by_row or below.by_row else 1
-    if rows * above.size * below.size > 2e8:
+    if rows * above.size * below.size > _MOST:
         raise UsageError(
             f"{above.name} depends on {below.name} by {above.size:,} x {below.size:,} derivatives for each "
             f"of {rows} examples: too many to follow. Ask for a value that comes after {below.name}."

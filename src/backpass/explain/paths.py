@@ -133,6 +133,16 @@ def paths(moment: Moment, target: str, top: int = 10, example: int | str | None 
     ------
     UsageError
         There is no such number, or no path can lead to it.
+
+    Examples
+    --------
+    >>> import backpass as bp
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> net = bp.Network([bp.Dense(3, "tanh"), bp.Dense(2, "softmax")])
+    >>> run = bp.train(net, (X, y), batch=4, epochs=1, executor="reference", validation=0)
+    >>> answer = paths(run.at(1), "W1[0,2]")
+    >>> answer.total, answer.balanced
+    (8, True)
     """
     if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
         raise UsageError(f"top is how many paths to show, at least 1, got {top!r}")

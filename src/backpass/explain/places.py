@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +131,8 @@ def named_value(graph: Graph, spelled: str) -> tuple[str, Node]:
     >>> named_value(Graph({"δ1": data("x", "f64[B]") * 2}), "delta_1")[0]
     'δ1'
     """
-    known: Mapping[str, Node] = {**{name: n for n, name in printed_names(graph).items()}, **graph.named}
+    every = {**{name: n for n, name in printed_names(graph).items()}, **graph.named}
+    known = {name: n for name, n in every.items() if isinstance(n.type, ArrayType)}
     try:
         plain = normalised(spelled)
     except ValueError:

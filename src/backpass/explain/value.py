@@ -120,6 +120,15 @@ def value(moment: Moment, target: str) -> Value:
     ------
     UsageError
         There is no such number; the nearest name or the range is told.
+
+    Examples
+    --------
+    >>> import backpass as bp
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> net = bp.Network([bp.Dense(3, "tanh"), bp.Dense(2, "softmax")])
+    >>> run = bp.train(net, (X, y), batch=4, epochs=1, executor="reference", validation=0)
+    >>> sorted(term.name for term in value(run.at(1), "z1[2,0]").terms)
+    ['b1[0]', 'x[2,0] * W1[0,0]', 'x[2,1] * W1[1,0]']
     """
     where = place(moment, target)
     entries = Entries(moment)
@@ -236,7 +245,8 @@ def _pieces(moment: Moment, node: Node) -> list[tuple[Node, Piece]]:
     dims = dims_of(moment.graph.input_types, moment.feeds)
     found = []
     for x in dict.fromkeys(inner.inputs):
-        if isinstance(x.type, ArrayType) and x.dtype in FLOATS:
+        fed = any(n.op.feeds for n in inputs_of([x]))  # else it is a constant
+        if fed and isinstance(x.type, ArrayType) and x.dtype in FLOATS:
             given = {
                 y: f"given_{i}"
                 for i, y in enumerate(inner.inputs)
@@ -265,7 +275,7 @@ def _shown(exact: np.generic) -> str:
 
 def _claim(answer: Value, where: Place, moment: Moment) -> str:
     words = f"{where} is {_shown(np.asarray(moment.values[where.node])[where.entry])} in step {moment.step}."
-    if len(answer.terms) > 1:
+    if len(answer.terms) + answer.zeros > 1:
         up = [t.value for t in answer.terms if t.value > 0]
         down = [t.value for t in answer.terms if t.value < 0]
         words += f" {'It' if answer.summed == str(where) else answer.summed} is a sum of "
