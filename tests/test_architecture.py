@@ -28,6 +28,7 @@ RANKS = {
     "explain": 6,
     "report": 7,
     "export": 6,
+    "lookup": 8,
     "visit": 8,
     "run": 9,
     "fit": 10,

@@ -103,3 +103,33 @@ def test_an_answer_that_does_not_add_up_is_told_by_the_exit_code(
     said = backpass("why", RUN, "b3[0]", "--step", "3")
     assert said.code == 1
     assert "balance FAILS" in said.out
+
+
+def test_influence_on_an_input(backpass: Command, here: Path) -> None:
+    found = backpass("influence", RUN, "--input", "5", "--verify", "3", "--json").object
+    assert found["balanced"] is True
+    assert "row 5" in found["target"]
+    assert len(found["removal"]["rows"]) == 3
+    moved = found["lowered"] + found["raised"] + found["curvature"] + sum(p["value"] for p in found["parts"])
+    assert found["after"] - found["before"] == pytest.approx(moved, abs=1e-6)
+    held = backpass("influence", RUN, "--input", "test/0", "--json").object
+    assert held["target"] == "test/0"
+    with np.load(here / "small.npz") as all_rows:
+        np.savez(here / "some.npz", X=all_rows["X"][:4], y=all_rows["y"][:4])
+    assert backpass("influence", RUN, "--input", "some.npz", "--json").object["inputs"] == 4
+
+
+def test_influence_of_rows_on_themselves(backpass: Command, here: Path) -> None:
+    found = backpass("influence", RUN, "--json").object
+    scores = [s["score"] for s in found["suspects"]]
+    assert scores == sorted(scores, reverse=True)
+    assert found["rows"] == 42
+
+
+def test_inputs_that_are_not_there(backpass: Command, here: Path) -> None:
+    backpass("influence", RUN, "--input", "60").fails(2, "there is no row 60", "rows 0 to 59")
+    backpass("influence", RUN, "--input", "test/99").fails(2, "the test part has rows 0 to")
+    backpass("influence", RUN, "--input", "tset/0").fails(2, "Did you mean 'test'")
+    backpass("influence", RUN, "--input", "nowhere.npz").fails(3, "nowhere.npz")
+    backpass("influence", RUN, "--verify", "3").fails(2, "--input")
+    backpass("influence", RUN, "--input", "5", "--verify", "0").fails(2, "--verify")

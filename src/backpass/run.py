@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.data import READING, as_dataset, load_rows, mapped
-from backpass.data import load as load_data
 from backpass.data.preparation import Preparation
 from backpass.data.table import Table
 from backpass.errors import UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import REGISTRY, Graph, Op
+from backpass.lookup import Lookup
 from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
@@ -33,6 +33,8 @@ from backpass.visit import Visit
 
 if TYPE_CHECKING:
     from backpass.explain.flow import Flow
+    from backpass.explain.influence import Influence
+    from backpass.explain.self_influence import SelfInfluence
     from backpass.explain.whatif_input import WhatIfInput
     from backpass.pictures import Picture
 
@@ -293,7 +295,7 @@ class Run:
         """
         from backpass.explain.whatif_input import whatif_input, with_columns
 
-        raw, what = self._raw_row(row)
+        raw, what = self.lookup.raw(row)
         names = () if isinstance(raw, Table) else self.preparation.features
         changed, told = with_columns(raw, changes, names)
         kind = kind_of(self.settings.dtype)
@@ -311,27 +313,38 @@ class Run:
             step=step,
         )
 
-    def _raw_row(self, row: Any) -> tuple[Any, str]:
-        """A row as the data have it, and what to call it."""
-        if not isinstance(row, (int, np.integer)):
-            if isinstance(row, (np.ndarray, Table)):
-                return row, "the row"
-            from backpass.data.frames import as_table
+    def influence(
+        self, given: Any, *, verify: int = 0, progress: Callable[[int, int], None] | None = None
+    ) -> Influence:
+        """Which training rows moved the loss on an input, along the run as it was, every step of it.
 
-            return as_table(row, "the row"), "the row"
-        data = self._entry.dataset if self._entry is not None else None
-        if data is None and self.settings.data.source:
-            data = load_data(self.settings.data.source, **self.settings.data.options)
-        if data is None:
-            raise UsageError(
-                "the raw rows of this run came from memory and are not kept; give the row itself: "
-                "run.whatif(row, changes)"
-            )
-        if not 0 <= row < len(data):
-            raise UsageError(f"there is no row {row:,}: the data have rows 0 to {len(data) - 1:,}")
-        if data.table is not None:
-            return data.table.take(np.array([row])), f"row {row:,}"
-        return (data.X[[row]].toarray() if data.sparse else data.X[[row]]), f"row {row:,}"
+        Parameters
+        ----------
+        given : int, "test/3", path, or (X, y)
+            The input with its target: a row of the data set by its number, of a part by its place, rows of a
+            file, or rows given; of several, the mean loss is meant.
+        verify : int
+            Train again without so many of the rows that lowered the loss most, and say what happened.
+        progress : callable, optional
+            Called with the steps done, and all of them.
+        """
+        from backpass.explain.influence import influence
+
+        x, t, what = self.lookup.entered(given)
+        numbers = self.rows.numbers
+        return influence(self.replay, numbers, x, t, target=what, verify=verify, progress=progress)
+
+    def self_influence(self, progress: Callable[[int, int], None] | None = None) -> SelfInfluence:
+        """Rank the training rows by their influence on themselves: wrong labels come first."""
+        from backpass.explain.self_influence import self_influence
+
+        return self_influence(self.replay, self.rows.numbers, progress=progress)
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """Finds the rows that questions name."""
+        known = self._entry.dataset if self._entry is not None else None
+        return Lookup(self.settings, self.preparation, self.rows, lambda: self.parts, known)
 
     # ---- keeping it
 

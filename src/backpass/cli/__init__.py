@@ -21,6 +21,7 @@ EXAMPLES = {
     "delta": ("backpass delta runs/digits-1 'δ1[0,7]' --step 1", "ask where an error came from"),
     "paths": ("backpass paths runs/digits-1 'W1[20,7]' --step 1", "follow it from cost to weight"),
     "flow": ("backpass flow runs/digits-1", "see it vanish or explode"),
+    "influence": ("backpass influence runs/digits-1", "find labels that may be wrong"),
     "whatif": ("backpass whatif runs/digits-1 'W2[3,1]' --set 0.5", "change a number, compare"),
     "predict": ("backpass predict runs/digits-1 new.npy", "use what was learned"),
     "export": ("backpass export runs/digits-1 --format numpy", "take the network elsewhere"),

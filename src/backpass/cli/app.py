@@ -24,6 +24,7 @@ from backpass.cli.check import check
 from backpass.cli.delta import delta
 from backpass.cli.export import export
 from backpass.cli.flow import flow
+from backpass.cli.influence import influence
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.paths import paths
 from backpass.cli.predict import predict
@@ -43,6 +44,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "delta": delta,
     "paths": paths,
     "flow": flow,
+    "influence": influence,
     "whatif": whatif,
     "predict": predict,
     "export": export,

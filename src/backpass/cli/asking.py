@@ -61,7 +61,7 @@ _ENDINGS: dict[str, Format] = {
 
 
 def ask(spec: str, step: int | None, form: Form | None, question: Callable[[Run, int], Answer]) -> int:
-    """Open a run, ask, and show the answer.
+    """Open a run, ask about one of its steps, and show the answer.
 
     Parameters
     ----------
@@ -78,15 +78,34 @@ def ask(spec: str, step: int | None, form: Form | None, question: Callable[[Run,
     int
         The exit code: 1 where a check of the answer fails, such as that its parts add up.
     """
+
+    def of_step(run: Run, waiting: Waiting) -> Answer:
+        number = step_of(run, spec, step)
+        run.replay.told = lambda wait: waiting.show(wait.done, wait.steps, wait.seconds)
+        return question(run, number)
+
+    return ask_run(spec, form, "going to the step", of_step)
+
+
+def ask_run(spec: str, form: Form | None, words: str, question: Callable[[Run, Waiting], Answer]) -> int:
+    """Open a run, ask about the whole of it, and show the answer.
+
+    Parameters
+    ----------
+    spec : str
+    form : Form or None
+    words : str
+        What the bar says that shows how far the answer is.
+    question : callable
+        From the run and the bar to the answer.
+    """
     form = form or Form()
     output = Output(form.json)
     run = open_run(spec)
-    step = step_of(run, spec, step)
     if run.status in ("running", "interrupted", "diverged"):
         output.note(f"note: this run is not finished ({run.status}); it has steps 1 to {run.steps:,}")
-    with Waiting(output, f"computing the run again to step {step:,}") as waiting:
-        run.replay.told = lambda wait: waiting.show(wait.done, wait.steps, wait.seconds)
-        answer = question(run, step)
+    with Waiting(output, words) as waiting:
+        answer = question(run, waiting)
     show(output, answer, form)
     return 0 if answer.balanced else 1
 
