@@ -145,7 +145,7 @@ def test_whenever_the_process_ends_the_folder_holds(tmp_path: Path, monkeypatch:
 
     def check(*given: object) -> None:
         true(*given)
-        if (tmp_path / "a" / "checkpoints" / "000000000.safetensors").exists():
+        if (tmp_path / "a" / "run.json").exists():  # with its first outcome it is a run
             copy = shutil.copytree(tmp_path / "a", tmp_path / f"copy{len(seen)}")
             monkeypatch.setattr(os, "replace", true)
             loaded = bp.load(copy)
@@ -431,3 +431,185 @@ def test_costs_with_a_gap_are_read_up_to_it(folder: Path) -> None:
     assert len(torn.costs) == 0
     assert "record.sqlite is torn" in torn.record.outcome.notes[-1]
     assert torn.verify() == torn.steps
+
+
+def _sql(folder: Path, *statements: str) -> None:
+    database = sqlite3.connect(folder / "record.sqlite")
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE costs SET count = -1",
+        "UPDATE costs SET count = 9000000000000000000",
+        "UPDATE costs SET count = 1e300",
+        "UPDATE costs SET cost = zeroblob(300000000)",
+        "UPDATE costs SET cost = 'words'",
+        "UPDATE costs SET first = -5",
+        "DROP TABLE costs",
+        "ALTER TABLE costs RENAME TO other",
+    ],
+)
+def test_hostile_numbers_of_costs(folder: Path, statement: str) -> None:
+    _sql(folder, statement)
+    run = bp.load(folder)
+    assert len(run.costs) == 0
+    assert "record.sqlite" in run.record.outcome.notes[-1]
+    assert run.verify() == run.steps
+
+
+def test_a_table_that_never_ends_is_not_read(folder: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT i"
+    _sql(
+        folder,
+        "DROP TABLE costs",
+        f"CREATE VIEW costs AS {endless} AS first, 1 AS count, x'0000000000000000' AS cost FROM n",
+        "DROP TABLE hashes",
+        f"CREATE VIEW hashes AS {endless} AS step, 'x' AS hash FROM n",
+        "DROP TABLE monitors",
+        f"CREATE VIEW monitors AS {endless} AS block, '' AS name, 0 AS count, x'' AS value FROM n",
+    )
+    run = bp.load(folder)
+    assert (len(run.costs), run.record.hashes, len(run.monitors)) == (0, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("statement", "looks"),
+    [
+        ("UPDATE monitors SET count = -1 WHERE name = 'norm dW1'", 0),
+        ("UPDATE monitors SET count = 9000000000000000000", 0),
+        ("UPDATE monitors SET value = zeroblob(200000000) WHERE name = ''", 0),
+        ("UPDATE monitors SET name = char(27) || 'norm dW1' WHERE name = 'norm dW1'", 0),
+        ("UPDATE monitors SET block = 5", 0),
+        ("UPDATE monitors SET value = x'ffffffffffffff7f', count = 1 WHERE name = ''", 0),
+        ("DELETE FROM monitors WHERE name = ''", 0),
+    ],
+)
+def test_hostile_monitors(folder: Path, statement: str, looks: int) -> None:
+    assert len(bp.load(folder).monitors) > 2
+    _sql(folder, statement)
+    assert len(bp.load(folder).monitors) == looks
+
+
+def test_hashes_that_are_none_are_left_alone_and_wrong_ones_are_seen(folder: Path) -> None:
+    _sql(folder, "INSERT INTO hashes VALUES (-4, 'x'), (999999, 'x'), (7, x'00')")
+    run = bp.load(folder)
+    assert set(run.record.hashes) == {0, run.steps}
+    _sql(folder, "INSERT INTO hashes VALUES (17, 'x')")
+    with pytest.raises(ReplayMismatch, match="step 17 do not have the hash"):
+        bp.load(folder).verify()
+
+
+def _with_head(path: Path, change: object) -> None:
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    head = json.loads(raw[8 : 8 + size])
+    change(head)  # type: ignore[operator]
+    text = json.dumps(head).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + size :])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head: head["W1"].update(shape=[-6, -8]),
+        lambda head: head["W1"].update(shape=[2**40, 2**40]),
+        lambda head: head["W1"].update(data_offsets=[0, 2**60]),
+        lambda head: head["W1"].update(data_offsets=[192, 0]),
+        lambda head: head["W1"].update(dtype="F8_E5M2"),
+        lambda head: head["W1"].update(shape=[6.0, 8]),
+        lambda head: head.update(W1=3),
+        lambda head: head.clear(),
+    ],
+)
+def test_headers_are_checked_before_anything_is_read(
+    folder: Path, change: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors.numpy
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(safetensors.numpy, "load", never)
+    _with_head(folder / "checkpoints" / "000000000.safetensors", change)
+    with pytest.raises(RecordError):
+        bp.load(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+def test_files_that_are_larger_than_anything_are_not_read(folder: Path) -> None:
+    for name in ("checkpoints/000000000.safetensors", "run.json", "graph.json", "rows.safetensors"):
+        path = folder / name
+        whole = path.read_bytes()
+        with open(path, "r+b") as file:  # a sparse file: it takes no room on the disk
+            file.truncate(2**40)
+        with pytest.raises(RecordError, match=path.name.replace(".", r"\.") + "|readable checkpoint"):
+            bp.load(folder).rows  # noqa: B018
+        path.unlink()
+        os.mkfifo(path)  # would never end
+        with pytest.raises(RecordError, match=r"no plain file|readable checkpoint"):
+            bp.load(folder).rows  # noqa: B018
+        path.unlink()
+        path.write_bytes(whole)
+    head = b'{"x":{"dtype":"F32","shape":[274877906944],"data_offsets":[0,1099511627776]}}'
+    with open(folder / "rows.safetensors", "wb") as file:  # this one's header fits its size
+        file.write(len(head).to_bytes(8, "little") + head)
+        file.truncate(8 + len(head) + 2**40)
+    with pytest.raises(RecordError, match=r"holds 1,099,511,627,776 bytes .* at the most"):
+        bp.load(folder).rows  # noqa: B018
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+def test_links_out_of_the_folder_are_not_followed(folder: Path, tmp_path: Path) -> None:
+    for name in ("checkpoints/000000000.safetensors", "run.json", "rows.safetensors"):
+        path = folder / name
+        elsewhere = tmp_path / "elsewhere"
+        shutil.move(path, elsewhere)
+        path.symlink_to(elsewhere)
+        with pytest.raises(RecordError, match=r"outside of the run folder|readable checkpoint"):
+            bp.load(folder).rows  # noqa: B018
+        path.unlink()
+        shutil.move(elsewhere, path)
+    moved = shutil.move(folder, tmp_path / "moved")
+    folder.symlink_to(moved)  # a link to the whole folder is a user's own way of naming it
+    assert bp.load(folder).verify() > 0
+
+
+def test_a_field_of_a_newer_version_is_said_to_be_one(folder: Path) -> None:
+    _edit(folder / "run.json", lambda d: (d.update(version="99.0"), d["settings"].update(later=1)))
+    with pytest.raises(RecordError, match=r"written by backpass 99\.0"):
+        bp.load(folder)
+
+
+def test_a_disk_that_fills_while_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whichever write it is full: the error says so, and what was written is a run."""
+    from backpass.training.checkpoints import Spacing
+
+    monkeypatch.setattr("backpass.fit.spacing_for", lambda *_: Spacing(20, 3))
+    monkeypatch.setattr(store, "_PAUSE", 0.0)
+    true, ends = os.fsync, set()
+    for room in range(4, 44, 3):
+        left = [room]
+
+        def fsync(handle: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(28, "No space left on device")
+            true(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        path = tmp_path / f"{room}"
+        with pytest.raises(StorageError, match="No space left") as caught:
+            train("reference", out=path)
+        assert caught.value.exit_code == 6
+        monkeypatch.setattr(os, "fsync", true)
+        assert not list(path.rglob("*.tmp"))
+        if (path / "checkpoints" / "000000000.safetensors").exists():
+            run = bp.load(path)
+            assert run.verify() == run.steps
+            ends.add(run.steps)
+    assert len(ends) > 2

@@ -51,7 +51,7 @@ _SATURATED = 1 / 128
 #: What a look takes in NumPy: operations and bytes a second, and seconds a node.
 _FLOPS, _MOVED, _NODE = 20e9, 5e9, 10e-6
 #: Looks take at most this part of a run, or so many seconds of a short one; and there are at most so many.
-_SHARE, _SECONDS, _MOST = 0.005, 0.02, 200
+_SHARE, _SECONDS, _MOST = 0.01, 0.02, 200
 
 
 class Monitors:
@@ -188,7 +188,7 @@ class Cadence:
     def of(cls, run_seconds: float, look_seconds: float, steps: int) -> Cadence:
         """The densest that is affordable; two looks, at the start and at the end, may cost 2 %."""
         looks = min(_MOST, int(max(_SHARE * run_seconds, _SECONDS) / look_seconds))
-        if looks < 2 and 2 * look_seconds > 4 * _SHARE * run_seconds:
+        if looks < 2 and 2 * look_seconds > 2 * _SHARE * run_seconds:
             return cls(0, steps)
         every = -(-steps // max(1, looks - 1))
         early = every.bit_length()

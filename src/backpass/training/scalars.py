@@ -14,6 +14,7 @@ write-ahead log, so that a kill leaves what was written before.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -53,12 +54,34 @@ class Scalars:
         self._hashes: set[int] = set()
         self._looks = 0
         with self._disk():
-            self._database = sqlite3.connect(path)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._open()
             for table, columns in _TABLES.items():
                 self._database.execute(f"CREATE TABLE {table} ({columns})")
             self._database.commit()
+
+    @classmethod
+    def again(
+        cls, path: Path, costs: list[NDArray[np.float64]], hashes: Mapping[int, str], looks: Monitors
+    ) -> Scalars:
+        """The file of a run that goes on, with just what is given: made beside the old one, in whose place it
+        comes. Nothing that the old file holds, such as a trigger, takes part in that."""
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        made = cls(beside)
+        made.write(costs, hashes, looks, final=True)
+        made.close()
+        with made._disk():
+            _fold(path)
+            for ending in ("-wal", "-shm"):
+                path.with_name(path.name + ending).unlink(missing_ok=True)
+            os.replace(beside, path)
+            made.path = path
+            made._open()
+        return made
+
+    def _open(self) -> None:
+        self._database = sqlite3.connect(self.path)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
@@ -106,6 +129,17 @@ class Scalars:
         """Give the file back; the write-ahead log is folded in."""
         with self._disk():
             self._database.close()
+
+
+def _fold(path: Path) -> None:
+    """Bring what a killed process left in the write-ahead log into the file, if that can be done."""
+    if path.is_symlink() or not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error:
+        pass  # it is torn; what could be read of it was read
 
 
 def _tail(blocks: list[NDArray[np.float64]], count: int) -> NDArray[np.float64]:
@@ -196,7 +230,9 @@ def read_monitors(path: Path, steps: int) -> Monitors:
                 database, "monitors", "block, name, count, value", "block, rowid"
             ):
                 column = _numbers(blob, count, "<i8" if name == _STEPS else "<f8")
-                if column is None or len(column) > _LOOKS or not isinstance(name, str) or block < 0:
+                named = isinstance(name, str) and len(name) < 300 and name.isprintable()
+                if column is None or len(column) > _LOOKS or not named or block < 0:
+                    blocks.pop(block, None)  # what it says of the other columns is good for nothing
                     break
                 blocks.setdefault(block, {})[name] = column
     except (sqlite3.Error, OSError, ValueError, OverflowError, TypeError):

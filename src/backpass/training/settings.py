@@ -8,8 +8,9 @@ import msgspec
 
 from backpass.errors import RecordError
 
-#: Format 1 had one way to prepare data, and no program of prediction beside that of a step.
-FORMAT = 2
+#: Format 1 had one way to prepare data, and no program of prediction beside that of a step. Format 2 knew no
+#: branches and is read as a run without.
+FORMAT, _READ = 3, (2, 3)
 
 Status = Literal["running", "finished", "interrupted", "diverged", "stopped early", "time limit"]
 
@@ -42,6 +43,21 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int
 
 
+class Branch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run left another's way, and what held up to there; what holds since is in `Settings`."""
+
+    run: str  #: the folder of the other run; "" where it had none
+    step: int  #: completed steps that both share
+    hash: str  #: of the carried values after them
+    optimiser: dict[str, Any]
+    l1: float
+    l2: float
+    epochs: int  #: planned then
+    steps: int  #: likewise
+    dropped: str = ""  #: training rows that are left out from there on, by position, as in 17,40-60
+    rows: str = ""  #: the same as numbered in the data set
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that fixes a run."""
 
@@ -69,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kept: int = 0  #: checkpoints between start and end, before every second one goes
     record_mb: float = 200.0  #: megabytes of checkpoints that the run may keep
     rules: dict[str, str] = {}  #: hashes of the forward rules of a user's own ops
+    branches: tuple[Branch, ...] = ()  #: in the order of their steps; see `forks`
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +148,7 @@ def decode(raw: bytes, where: str) -> RunFile:
         head = msgspec.json.decode(raw)
         if not isinstance(head, dict) or not isinstance(head.get("format"), int):
             raise RecordError(f"{where} was not written by backpass: it has no format number")
-        if head["format"] != FORMAT:
+        if head["format"] not in _READ:
             from backpass.version import __version__
 
             newer = head["format"] > FORMAT
@@ -142,5 +159,15 @@ def decode(raw: bytes, where: str) -> RunFile:
             )
         _holes_are_nan(head)
         return msgspec.convert(head, RunFile)
+    except msgspec.ValidationError as error:
+        from backpass.version import __version__
+
+        version = head.get("version")
+        if isinstance(version, str) and version != __version__:
+            raise RecordError(
+                f"{where} was written by backpass {version[:50]}, and this is backpass {__version__}, which does "
+                f"not know all of it: {error}. Install that version."
+            ) from None
+        raise RecordError(f"{where} is torn or was changed by hand: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{where} is torn or was changed by hand: {error}") from None
