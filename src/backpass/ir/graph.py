@@ -96,7 +96,10 @@ class Graph:
 
     def inputs_of_kind(self, kind: str) -> dict[str, Node]:
         """The inputs of one kind: "data", "parameter", "state" or "number"."""
-        return {name: n for name, n in self.inputs.items() if n.op.settings().get("kind") == kind}
+        known: dict[str, dict[str, Node]] = self.__dict__.setdefault("_kinds", {})
+        if kind not in known:  # a loop that is run a step at a time asks at each
+            known[kind] = {n: x for n, x in self.inputs.items() if x.op.settings().get("kind") == kind}
+        return dict(known[kind])
 
     def bound(self, dims: Mapping[str, int]) -> tuple[Op, ...]:
         """The op of each of `nodes`, for these sizes of the named dimensions.
