@@ -151,6 +151,11 @@ def check_uncoupled(graph: Graph, parameter: str = "") -> None:
     )
 
 
+def is_coupled(graph: Graph, parameter: str) -> bool:
+    """Whether something mixes the examples after a parameter; see `check_uncoupled`."""
+    return not _after(graph, graph.inputs[parameter]).isdisjoint(_mixing(graph))
+
+
 def _parameters(graph: Graph) -> dict[str, Node]:
     return dict(graph.inputs_of_kind("parameter"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from backpass.errors import UsageError
 from backpass.exec.base import Array
@@ -53,11 +54,15 @@ class Term:
 
     def factor(self, values: Values, entry: Index) -> float:
         """What the value is multiplied by, for one entry of the weight, in f64."""
+        return float(self.product(lambda node: _at(values(node), entry)))
+
+    def product(self, at: Callable[[Node], Any]) -> Any:
+        """The same from the entries themselves: of one step, or of many steps at once."""
         product = -1.0 if self.negative else 1.0
         for node in self.factors:
-            product *= _at(values(node), entry)
+            product = product * at(node)
         for node in self.divisors:
-            product /= _at(values(node), entry)
+            product = product / at(node)
         return product
 
 
