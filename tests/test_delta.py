@@ -87,6 +87,19 @@ def test_a_normalisation_of_the_batch_sends_through_what_it_shares() -> None:
     }  # fmt: skip
 
 
+def test_a_way_up_ends_at_the_next_delta() -> None:
+    """A normalisation at rest scales entry by entry; the pre-activation above it has a δ of its own."""
+    rest = bp.BatchNorm(trainable=False)
+    net = bp.Network([bp.Dense(3), rest, bp.Activation("tanh"), bp.Dense(3, "softmax")])
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((12, 3)), np.arange(12) % 3
+    moment = bp.train(net, data, batch=4, epochs=1, executor="reference").at(1)
+    answer = delta(moment, "δ1[1,2]")
+    assert [e.name for e in answer.sent] == ["δ2[1,2] * γ2[2]"]
+    assert len(answer.factors) == 1
+    assert answer.balanced
+
+
 def test_the_output_layer_hears_from_the_loss() -> None:
     moment = visited("dense")
     answer = delta(moment, "δ2[1,0]")

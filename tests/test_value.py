@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from moments import NETS, STAGES, entries_of, staged, visited
 
 import backpass as bp
+from backpass import ops
 from backpass.errors import UsageError
+from backpass.exec.reference import ReferenceFunction
+from backpass.explain.entries import Entries
 from backpass.explain.places import place, printed_names, written
 from backpass.explain.value import Value, value
+from backpass.ir import Graph
 from backpass.ir.types import ArrayType
 from backpass.training.replay import Moment
 
@@ -193,6 +198,31 @@ def test_a_row_may_be_given_as_it_is_numbered_in_the_data() -> None:
         value(moment, "a1[row 999,2]")
     with pytest.raises(UsageError, match="is no index"):
         value(moment, "W1[row 1,2]")
+
+
+X3, I1 = ops.data("x", "f64[2,3,4]"), ops.data("i", "i64[2]")
+MOVES = {
+    "transpose": ops.Transpose((1, 2, 0))(X3),
+    "reshape": ops.Reshape((4, 6))(X3),
+    "slice": X3[1:, :2, 1:3],
+    "pad": ops.Pad(((1, 0), (0, 2), (0, 0)))(X3),
+    "stack": ops.Stack(1)(X3, X3 * 2.0),
+    "concatenate": ops.Concatenate(1)(X3, X3 * 2.0),
+    "gather": ops.Gather(1)(X3, I1),
+    "broadcast": ops.Broadcast((2, 5, 3, 4), (0, 2, 3))(X3),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_an_entry_that_was_moved_is_followed_to_where_it_was(name: str) -> None:
+    graph = Graph({"y": MOVES[name]})
+    feeds = {"x": np.random.default_rng(0).random((2, 3, 4)), "i": np.array([2, 0])}
+    values = ReferenceFunction(graph).values({k: feeds[k] for k in graph.inputs})
+    entries = Entries(SimpleNamespace(graph=graph, values=values))  # type: ignore[arg-type]
+    y = np.asarray(values[MOVES[name]])
+    for entry in np.ndindex(y.shape):
+        found = entries.source(MOVES[name], entry)
+        assert (0.0 if found is None else entries.value(*found)) == y[entry]
 
 
 def test_names_in_ascii_are_understood() -> None:
