@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import (
+    Answer,
+    Block,
+    Check,
+    Entry,
+    Equations,
+    Figure,
+    Heading,
+    Ledger,
+    Note,
+    Table,
+)
 from backpass.explain.render.latex import equation
 
 NASTY = "<script>alert('x')</script> 50% of a_b & {c} | `d` \\ δ"
@@ -35,6 +46,7 @@ class Sample(Answer):
             Ledger("by part", entries, sum(self.parts), "update", shown=2),
             Table("numbers", ("name", "value"), (("a", 1), ("b", 0.123456789), ("c", float("nan")))),
             Figure("a picture", '<svg xmlns="http://www.w3.org/2000/svg"></svg>', "a falling line"),
+            Heading("Part two", self.note),
             Note(self.note),
         ]
 

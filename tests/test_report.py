@@ -7,7 +7,6 @@ import struct
 import xml.etree.ElementTree as ET
 import zlib
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -448,23 +447,13 @@ def test_quantities_in_the_units_of_the_data(quantities: bp.Run) -> None:
         def summary(self):
             return ["Quantities are divided by 1,000."]
 
-    kept = (
-        "settings",
-        "record",
-        "parts",
-        "weights",
-        "history",
-        "metrics",
-        "costs",
-        "steps",
-        "status",
-        "path",
-    )
-    run = SimpleNamespace(
-        **{name: getattr(quantities, name) for name in (*kept, "text", "probable")},
-        preparation=Thousands(),
-        answers_named=("price", "size"),
-    )
+    class Renamed:
+        preparation, answers_named = Thousands(), ("price", "size")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(quantities, name)
+
+    run = Renamed()
     of = {name: quantities.parts[name] for name in ("train",)}
     plain_scores, scores = held(quantities, of).scores["train"], held(run, of).scores["train"]
     assert scores["mae"] == pytest.approx(1000 * plain_scores["mae"])

@@ -218,15 +218,27 @@ class Run:
 
         return plot(self, what)
 
-    def report(self, path: str | os.PathLike[str] | None = None, command: str = "") -> Path:
-        """Write the report, one HTML file; into the run folder unless told otherwise."""
+    def report(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        command: str = "",
+        *,
+        full: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
+        """Write the report, one HTML file; into the run folder unless told otherwise.
+
+        `full` and `progress` are those of `backpass.report.report_html`.
+        """
         from backpass.report import write_report
 
         if path is None:
             if self.path is None:
                 raise UsageError("the run has no folder: save it first, or name a file, run.report('r.html')")
             path = self.path / "report.html"
-        return write_report(self, path, baselines=self.baselines, command=command)
+        return write_report(
+            self, path, baselines=self.baselines, command=command, full=full, progress=progress
+        )
 
     def export(self, format: str, out: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Write the network for use elsewhere; see `backpass.export.export`."""

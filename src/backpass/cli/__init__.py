@@ -23,6 +23,7 @@ EXAMPLES = {
     "flow": ("backpass flow runs/digits-1", "see it vanish or explode"),
     "influence": ("backpass influence runs/digits-1", "find labels that may be wrong"),
     "whatif": ("backpass whatif runs/digits-1 'W2[3,1]' --set 0.5", "change a number, compare"),
+    "report": ("backpass report runs/digits-1", "write all of this on one page"),
     "predict": ("backpass predict runs/digits-1 new.npy", "use what was learned"),
     "export": ("backpass export runs/digits-1 --format numpy", "take the network elsewhere"),
 }

@@ -28,6 +28,7 @@ from backpass.cli.influence import influence
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.paths import paths
 from backpass.cli.predict import predict
+from backpass.cli.report import report
 from backpass.cli.show import show
 from backpass.cli.train import train
 from backpass.cli.value import value
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "flow": flow,
     "influence": influence,
     "whatif": whatif,
+    "report": report,
     "predict": predict,
     "export": export,
 }

@@ -52,7 +52,7 @@ def finish(output: Output, run: Run, command: str) -> None:
         told.append(f"the weights are those of step {kept:,}, the best")
     output.prose("; ".join(told))
     try:
-        report = run.report(command=command)
+        report = run.report(command=command, full=False)
     except BackpassError as error:
         output.note(f"note: no report could be written: {error}")
         output.say(f"The run is in {run.path}")

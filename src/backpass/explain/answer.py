@@ -109,6 +109,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """What a part of a long answer is about, and a sentence on it."""
+
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Note:
     """A sentence beside the numbers."""
 
@@ -139,7 +147,7 @@ class Check:
         return abs(self.value) <= self.bound  # not so for NaN
 
 
-Block: TypeAlias = Equations | Ledger | Table | Figure | Note | Check
+Block: TypeAlias = Equations | Ledger | Table | Figure | Heading | Note | Check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.explain.answer import Answer, Block, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import Answer, Block, Equations, Figure, Heading, Ledger, Table
 from backpass.explain.value import Value, value
 from backpass.ir import Graph
 from backpass.pictures.images import row_images
@@ -70,7 +70,7 @@ class Worked(Answer):
         if self.picture:
             found.append(Figure("the example", self.picture, f"row {self.row:,}"))
         for stage in self.stages:
-            found.append(Note(f"{stage.name.capitalize()}. {stage.words}"))
+            found.append(Heading(stage.name.capitalize(), stage.words))
             if stage.name == "error":
                 head = ("output", "came out", "was wanted", "difference")
                 found.append(

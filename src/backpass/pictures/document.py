@@ -16,6 +16,7 @@ body{margin:0 auto;padding:28px 20px 60px;max-width:1010px;background:var(--page
 font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',Arial,sans-serif}
 h1{font-size:25px;line-height:1.25;margin:0 0 6px;overflow-wrap:anywhere}
 h2{font-size:18px;margin:38px 0 10px;padding-top:14px;border-top:1px solid var(--line)}
+h3{font-size:16px;margin:26px 0 4px}
 p{margin:6px 0}.lead{font-size:17px}.soft{color:var(--soft);font-size:13px}
 .note{border-left:4px solid #d55e00;background:var(--tint);padding:8px 12px;white-space:pre-wrap;
 overflow-wrap:anywhere}

@@ -49,7 +49,9 @@ def heat(
     left = 24 + max((width(name) for name in rows), default=0.0)
     cell = max(3.0, min(34.0, 560 / max(1, len(columns))))
     top, tall = 54.0 + 18 * len(notes), 22.0
-    wide = max(left + cell * len(columns) + 24, left + 260, *(width(n, 11) + 32 for n in notes), 0)
+    first, last = figure(10**low, 2), f"{figure(10**high, 2)} {unit} (log); blank: 0 or not finite"
+    legend = left + width(first, 11) + width(last, 11) + 16 * len(_SHADES) + 28
+    wide = max(left + cell * len(columns) + 40, legend, *(width(n, 11) + 32 for n in notes), 0)
     svg = Svg(title, wide, top + tall * len(rows) + 74)
     for k, note in enumerate(notes):
         svg.text(16, 46 + 18 * k, note, "s")
@@ -67,7 +69,7 @@ def heat(
     for j in {0, len(columns) - 1} if columns else set():
         svg.text(left + cell * (j + 0.5), foot, columns[j], "m s")
     svg.text(left + cell * len(columns) / 2, foot, cut(across, 200, 11), "m s")
-    _scale(svg, left, foot + 16, 10**low, 10**high, unit)
+    _scale(svg, left, foot + 16, first, last)
     return str(svg)
 
 
@@ -76,11 +78,9 @@ def _level(value: float, low: float, high: float) -> int:
     return min(len(_SHADES) - 1, int(part * len(_SHADES)))
 
 
-def _scale(svg: Svg, x: float, y: float, low: float, high: float, unit: str) -> None:
-    first = figure(low, 2)
+def _scale(svg: Svg, x: float, y: float, first: str, last: str) -> None:
     svg.text(x, y + 10, first, "s")
     x += width(first, 11) + 6
     for k, shade in enumerate(_SHADES):
         svg.add("rect", x=x + 16 * k, y=y, width=16, height=12, fill=shade)
-    x += 16 * len(_SHADES) + 6
-    svg.text(x, y + 10, f"{figure(high, 2)} {unit} (log); blank: 0 or not finite", "s")
+    svg.text(x + 16 * len(_SHADES) + 6, y + 10, last, "s")

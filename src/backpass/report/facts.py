@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from backpass.pictures.axes import count, figure, fixed, percent
 from backpass.pictures.curves import Panel
+from backpass.report.asked import Asked, asked
 from backpass.report.held import PARTS, Held, Parts, held
 from backpass.report.history import learning_panels
 from backpass.report.weights import Images, Net, images, net
@@ -82,6 +83,7 @@ class Facts:
     net: Net | None
     images: Images | None
     weights: tuple[tuple[str, str], ...]
+    asked: Asked
     backward: str
     step: str
     reproduce: tuple[tuple[str, str], ...]
@@ -96,6 +98,8 @@ def facts(
     preparation_summary: Sequence[str] = (),
     parts: Parts | None = None,
     command: str = "",
+    full: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Facts:
     """Take from a run what its report says; the parameters are those of `report_html`."""
     known = held(run, parts, scores)
@@ -118,6 +122,7 @@ def facts(
         net=net(run),
         images=images(run),
         weights=_weights(run),
+        asked=asked(run, full=full, progress=progress),
         backward=run.text(section="backward", prelude=False),
         step=run.text(),
         reproduce=_reproduce(run, command),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from backpass.explain.render.html import html
 from backpass.pictures.confusion import confusion_matrix
 from backpass.pictures.curves import line_chart, scatter
 from backpass.pictures.document import document
 from backpass.pictures.images import weight_images
 from backpass.pictures.nets import net_picture
 from backpass.pictures.svg import plain
+from backpass.report.asked import Asked
 from backpass.report.facts import Facts, Table
 
 
@@ -38,6 +40,15 @@ def page(facts: Facts) -> str:
         body.append(_section("The weights", _weights(facts)))
     if facts.images is not None:
         body.append(_section("Weights as images", _figure(images_svg(facts))))
+    if facts.asked.worked is not None or facts.asked.errors is not None:
+        body.append(_section("One step, worked through", _worked(facts.asked)))
+    if facts.asked.flow is not None:
+        body.append(_section("How the error flows back", html(facts.asked.flow)))
+    if facts.asked.suspects is not None:
+        body.append(_section("The rows that were hardest to learn", html(facts.asked.suspects)))
+    elif facts.asked.left_out:
+        left_out = f'<p class="soft">{plain(facts.asked.left_out)}</p>'
+        body.append(_section("The rows that were hardest to learn", left_out))
     program = (
         "<p>The backward pass of a training step, as it was executed: δ is the adjoint of a pre-activation, "
         "dW the gradient of the cost C by W.</p>"
@@ -90,6 +101,23 @@ def images_svg(facts: Facts) -> str:
         largest=found.largest,
         notes=found.notes,
     )
+
+
+def _worked(asked: Asked) -> str:
+    """The worked step, with the net that its error goes through."""
+    parts = [html(asked.worked)] if asked.worked is not None else []
+    if asked.errors is not None:
+        title = f"What the example sends back, step {asked.step:,}"
+        net = net_picture(title, asked.errors.layers, asked.errors.links, asked.errors.notes, carries="error")
+        parts.insert(0, _figure(net))
+    if asked.gradients is not None:
+        found = asked.gradients
+        title = f"Where the batch of step {asked.step:,} wants the first layer's weights"
+        images = weight_images(
+            title, found.images, found.names, found.tips, largest=found.largest, notes=found.notes
+        )
+        parts.append(f"<details><summary>{plain(title)}, as images</summary>{_figure(images)}</details>")
+    return "".join(parts)
 
 
 def _section(title: str, body: str) -> str:

@@ -75,6 +75,8 @@ def write_report(
     preparation_summary: Sequence[str] = (),
     parts: Parts | None = None,
     command: str = "",
+    full: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the report of a run as one file; the parameters are those of `report_html`.
 
@@ -90,6 +92,8 @@ def write_report(
         preparation_summary=preparation_summary,
         parts=parts,
         command=command,
+        full=full,
+        progress=progress,
     )
     return write_text(Path(path), text)
 
@@ -102,6 +106,8 @@ def report_html(
     preparation_summary: Sequence[str] = (),
     parts: Parts | None = None,
     command: str = "",
+    full: bool = True,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """The report of a run: one HTML page without scripts, that loads nothing.
 
@@ -120,6 +126,11 @@ def report_html(
         are read again if the data came from a name or a file; what cannot be had is not in the report.
     command : str
         What was typed to make the run.
+    full : bool
+        Follow the training rows through the whole run, however many steps that is; else only through a short
+        one.
+    progress : callable, optional
+        Called meanwhile with the steps done, and all of them.
     """
     found = facts(
         run,
@@ -128,6 +139,8 @@ def report_html(
         preparation_summary=preparation_summary,
         parts=parts,
         command=command,
+        full=full,
+        progress=progress,
     )
     return page(found)
 

@@ -127,7 +127,9 @@ def errors(run: Any, visit: Any, b: int) -> Net | None:
         layers.append(Layer(title, len(labels), units, levels))
     spelled = [f"{d}[{b},{{1}}] {name}[{{0}},{{1}}]" for d, name in zip(deltas, names, strict=True)]
     links, notes = _links(sent, picked, spelled, [f"{d} {n}" for d, n in zip(deltas, names, strict=True)])
-    return Net(tuple(layers), links, ("a unit is as full as its δ is large in its layer", *notes))
+    return Net(
+        tuple(layers), links, ("a link shows δ W; a unit is as full as its δ is large in its layer", *notes)
+    )
 
 
 def _matrices(names: Sequence[str], values: Any) -> list[Floats]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backpass.explain.answer import Answer, Check, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
 from backpass.explain.render.words import blocks, cell, share, signed, verdict
 from backpass.pictures.document import document
 from backpass.pictures.svg import plain
@@ -72,6 +72,10 @@ def _figure(block: Figure) -> str:
     return f'<figure class="wide">{block.svg}</figure>'
 
 
+def _heading(block: Heading) -> str:
+    return f"<h3>{plain(block.title)}</h3>" + (f"<p>{plain(block.text)}</p>" if block.text else "")
+
+
 def _note(block: Note) -> str:
     return f"<p>{plain(block.text)}</p>"
 
@@ -85,6 +89,7 @@ _WAYS: dict[type, Callable[[Any], str]] = {
     Ledger: _ledger,
     Table: _table,
     Figure: _figure,
+    Heading: _heading,
     Note: _note,
     Check: _check,
 }

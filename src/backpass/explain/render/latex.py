@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backpass.explain.answer import Answer, Check, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
 from backpass.explain.render.words import blocks, cell, share, signed, verdict
 from backpass.ir.text import latex_name
 
@@ -65,7 +65,7 @@ def equation(line: str) -> str:
     written = []
     for match in _TOKEN.finditer(line):
         token, name = match[0], match["name"]
-        if name and (name in _WORDS or name.isalpha() and name.isascii() and len(name) > 2):
+        if name and (name in _WORDS or (name.isalpha() and name.isascii() and len(name) > 2)):
             written.append(rf"\text{{ {name} }}" + (match["index"] or ""))
         elif name:
             index = f"_{{{match['index'][1:-1].replace('_', ' ')}}}" if match["index"] else ""
@@ -112,6 +112,10 @@ def _figure(block: Figure) -> str:
     return rf"\emph{{{plain(block.title)}}}: {plain(block.words)}"
 
 
+def _heading(block: Heading) -> str:
+    return rf"\subsection*{{{plain(block.title)}}}" + (f"\n\n{plain(block.text)}" if block.text else "")
+
+
 def _note(block: Note) -> str:
     return plain(block.text)
 
@@ -125,6 +129,7 @@ _WAYS: dict[type, Callable[[Any], str]] = {
     Ledger: _ledger,
     Table: _table,
     Figure: _figure,
+    Heading: _heading,
     Note: _note,
     Check: _check,
 }

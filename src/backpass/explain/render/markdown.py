@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from backpass.explain.answer import Answer, Check, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
 from backpass.explain.render.words import blocks, cell, share, signed, verdict
 
 
@@ -61,6 +61,10 @@ def _figure(block: Figure) -> str:
     return f"*{_plain(block.title)}*: {_plain(block.words)}"
 
 
+def _heading(block: Heading) -> str:
+    return f"### {_plain(block.title)}" + (f"\n\n{_plain(block.text)}" if block.text else "")
+
+
 def _note(block: Note) -> str:
     return _plain(block.text)
 
@@ -74,6 +78,7 @@ _WAYS: dict[type, Callable[[Any], str]] = {
     Ledger: _ledger,
     Table: _table,
     Figure: _figure,
+    Heading: _heading,
     Note: _note,
     Check: _check,
 }

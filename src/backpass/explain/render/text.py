@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from backpass.explain.answer import Answer, Check, Entry, Equations, Figure, Ledger, Note, Table
+from backpass.explain.answer import Answer, Check, Entry, Equations, Figure, Heading, Ledger, Note, Table
 from backpass.explain.render.words import blocks, cell, share, signed, verdict
 
 _WIDTH = 98
@@ -69,6 +69,10 @@ def _figure(block: Figure) -> list[str]:
     return textwrap.wrap(f"{block.title}: {block.words}", _WIDTH)
 
 
+def _heading(block: Heading) -> list[str]:
+    return [f"== {block.title} ==", *textwrap.wrap(block.text, _WIDTH, break_on_hyphens=False)]
+
+
 def _note(block: Note) -> list[str]:
     return textwrap.wrap(block.text, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
@@ -82,6 +86,7 @@ _WAYS: dict[type, Callable[[Any], list[str]]] = {
     Ledger: _ledger,
     Table: _table,
     Figure: _figure,
+    Heading: _heading,
     Note: _note,
     Check: _check,
 }
