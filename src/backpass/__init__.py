@@ -19,7 +19,7 @@ from backpass.version import __version__
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
-    from backpass.fit import network_for, train
+    from backpass.fit import network_for, resume, train
     from backpass.ir import Graph
     from backpass.nn import (
         Activation,
@@ -77,6 +77,7 @@ _HOMES = {
     "load": "backpass.run",
     "losses": "backpass.nn",
     "network_for": "backpass.fit",
+    "resume": "backpass.fit",
     "schedules": "backpass.training",
     "trace": "backpass.passes",
     "train": "backpass.fit",
@@ -116,6 +117,7 @@ __all__ = [
     "load",
     "losses",
     "network_for",
+    "resume",
     "schedules",
     "trace",
     "train",

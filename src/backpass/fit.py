@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,23 +18,27 @@ from backpass.data.split import Order
 from backpass.errors import DataError, UsageError
 from backpass.exec.choose import compile_loop
 from backpass.exec.machine import cpu_name, versions
+from backpass.ir import Op
 from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
-from backpass.run import Run
-from backpass.training.ahead import Ahead, StreamedLoop
+from backpass.run import Run, load
+from backpass.training.ahead import Ahead
 from backpass.training.batches import Batches
 from backpass.training.checkpoints import spacing_for
-from backpass.training.evaluate import Evaluator, classes_of
+from backpass.training.evaluate import classes_of
 from backpass.training.folder import RunFolder
-from backpass.training.loop import Callbacks, Progress, train_steps
+from backpass.training.loop import Callbacks, Progress
 from backpass.training.optimisers import Adam, Optimiser
+from backpass.training.promise import promise
 from backpass.training.record import Record
+from backpass.training.replay import Replay
+from backpass.training.resuming import check_unfinished, resumed
 from backpass.training.rows import Entry, enter
 from backpass.training.rules import own_rules
 from backpass.training.schedules import check, check_count
 from backpass.training.settings import Machine, Settings
 from backpass.training.step import predict_graph, step_graph
 from backpass.training.stopping import EarlyStopping
-from backpass.training.store import Writer
+from backpass.training.store import read_record
 from backpass.training.weights import ClassWeight, row_weights, started_from
 
 Held = float | Any
@@ -248,12 +251,79 @@ def train(
     record.row_data = row_data
     _set_start(record, network.initial(features, seed, dtype), start)
     run = Run(record, taken, entry=entry)
-    run._loop = ahead.loop(loop)
-    folder = RunFolder.create(out) if isinstance(out, (str, os.PathLike)) else out
-    events = {"stop": stop, "time_limit": time_limit, "callbacks": called}
-    _go(run, entry.held, folder, begun, progress, events)
+    run._go(
+        ahead.loop(loop), out, entry.held, begun=begun, progress=progress,
+        stop=stop, time_limit=time_limit, callbacks=called,
+    )  # fmt: skip
     if begun is None and record.outcome.notes:
         warnings.warn("\n".join(record.outcome.notes), stacklevel=2)
+    return run
+
+
+def resume(
+    path: str | os.PathLike[str],
+    data: Any = None,
+    *,
+    ops: Iterable[type[Op]] = (),
+    time_limit: float | None = None,
+    callbacks: Iterable[Any] = (),
+    begun: Callable[[Run], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Run:
+    """Go on with a run that was killed, interrupted, or ended by its time limit, in its own folder.
+
+    It goes on from its last whole checkpoint to its planned end, and is then, bit for bit, the run that it
+    would have been: weights, costs, early stopping, schedules. It takes a folder and not a `Run`, since what
+    is in the memory of a process need not be what is on the disk; the Run that comes back is.
+
+    Parameters
+    ----------
+    path : path-like
+        The run folder.
+    data, ops
+        See `backpass.load`. The data are needed where they came from memory and rows of them are held out.
+    time_limit : float, optional
+        Seconds from now on. Left out, a run that was killed or interrupted keeps what is left of its own
+        limit, and one that the limit ended has none any more.
+    callbacks, begun, progress
+        See `train`.
+
+    Raises
+    ------
+    UsageError
+        It has come to its end; the message tells what can be done instead.
+    RecordError
+        The data have changed since, or cannot be found. Nothing was written then.
+    StorageError
+        Another process is writing the folder.
+    """
+    if time_limit is not None:
+        check("time_limit", time_limit, 0.0, open=True)
+    found = load(path, data, ops=ops)
+    check_unfinished(found.record, str(path))
+    held, called = found._held(), Callbacks(callbacks)
+    folder = RunFolder(path)
+    folder.lock()
+    try:
+        record = read_record(folder)  # once more: until now another process may have written
+        check_unfinished(record, str(path))
+        run = Run(record, found.rows, folder.path, dataset=found._dataset)
+        run.__dict__["parts"] = found.parts
+        loop, settings, outcome = run._new_loop(), record.settings, record.outcome
+        if time_limit is None and settings.time_limit is not None and outcome.status != "time limit":
+            time_limit = max(settings.time_limit - outcome.seconds, 1e-3)
+        kept = promise(settings, loop.blas_name())
+        resumed(record, Replay(record, loop, found.rows.arrays | record.row_data))
+    except BaseException:
+        folder.close()
+        raise
+    if not kept.bitwise:
+        outcome.notes.append(f"resumed after step {outcome.steps:,}: {kept.words}")
+    run._go(
+        loop, folder, held, again=True, begun=begun, progress=progress,
+        stop=None if settings.stop is None else EarlyStopping(**settings.stop),
+        time_limit=time_limit, callbacks=called,
+    )  # fmt: skip
     return run
 
 
@@ -287,53 +357,7 @@ def _set_start(
     for name in record.carried:
         type_ = record.step.inputs[name].array_type
         carry[name] = initial.get(name, np.zeros(tuple(map(int, type_.shape)), type_.numpy_dtype))
-    record.checkpoints[0] = carry
-
-
-def _go(
-    run: Run,
-    held: Mapping[str, tuple[Any, Any]],
-    folder: RunFolder | None,
-    begun: Callable[[Run], None] | None,
-    progress: Callable[[Progress], None] | None,
-    events: Mapping[str, Any],
-) -> None:
-    """Run the steps, writing to the folder as they go; whatever ends them, the record is whole."""
-    record, rows = run.record, run.rows.arrays
-    evaluator = Evaluator(record.predict_graph, record.prediction, record.settings.data.task)
-    validation, writer = held.get("validation"), None
-    if folder is not None:
-        writer = Writer(folder, record, run.rows)
-        writer.wrote()
-        run.path = Path(folder.path)
-    if begun is not None:
-        begun(run)
-    try:
-        validate = None if validation is None else lambda values: evaluator.metrics(values, *validation)
-        assert run._loop is not None
-        for event in train_steps(
-            record,
-            run._loop,
-            rows | record.row_data,
-            validate=validate,
-            wrote=None if writer is None else lambda done: writer.wrote(),
-            **events,
-        ):
-            if progress is not None:
-                progress(event)
-    except BaseException as error:
-        error.run = run  # type: ignore[attr-defined]
-        raise
-    finally:
-        if isinstance(run._loop, StreamedLoop):
-            run._loop = None  # it has a buffer, and a replay makes its own
-        parts = {"train": (rows["x"], rows["t"]), **held}
-        if record.outcome.status != "diverged":
-            record.outcome.metrics = {
-                name: evaluator.metrics(record.result(), *part) for name, part in parts.items()
-            }
-        if writer is not None:
-            writer.end()
+    record.keep(0, carry)
 
 
 def network_for(

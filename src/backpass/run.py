@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.data import READING, as_dataset, load_rows, mapped
+from backpass.data import READING, Dataset, as_dataset, load_rows, mapped
 from backpass.data.preparation import Preparation
 from backpass.data.table import Table
 from backpass.errors import UsageError
@@ -22,6 +22,7 @@ from backpass.lookup import Lookup
 from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
 from backpass.training.folder import RunFolder
+from backpass.training.going import Going
 from backpass.training.monitors import Monitors
 from backpass.training.record import Record
 from backpass.training.replay import Replay
@@ -32,6 +33,7 @@ from backpass.training.store import Writer, read_record
 from backpass.visit import Visit
 
 if TYPE_CHECKING:
+    from backpass.explain.blame import Blame
     from backpass.explain.flow import Flow
     from backpass.explain.influence import Influence
     from backpass.explain.self_influence import SelfInfluence
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from backpass.pictures import Picture
 
 
-class Run:
+class Run(Going):
     """A training: its result, its record, and the way back into it.
 
     Made by `backpass.train` and `backpass.load`.
@@ -53,10 +55,15 @@ class Run:
     """
 
     def __init__(
-        self, record: Record, rows: Rows | None, path: Path | None = None, entry: Entry | None = None
+        self,
+        record: Record,
+        rows: Rows | None,
+        path: Path | None = None,
+        entry: Entry | None = None,
+        dataset: Dataset | None = None,
     ) -> None:
         self.record, self.path = record, path
-        self._rows, self._entry = rows, entry
+        self._rows, self._entry, self._dataset = rows, entry, dataset
         self._loop: Loop | None = None
 
     # ---- what came out
@@ -165,7 +172,7 @@ class Run:
 
         Of a loaded run, held-out rows are read again from where they came, if they came from a file.
         """
-        held = self._entry.held if self._entry is not None else held_again(self.settings)
+        held = self._entry.held if self._entry is not None else held_again(self.settings, self._dataset)
         rows = self.rows.arrays
         return {"train": (rows["x"], rows["t"]), **held}
 
@@ -258,13 +265,22 @@ class Run:
     @cached_property
     def replay(self) -> Replay:
         """Replay of the record by the executor of the run."""
-        loop, data = self._loop, self.rows.arrays | self.record.row_data
-        if loop is None:
-            executor = executor_named(self.settings.executor)
-            ahead = Ahead(data, self.settings.batch)
-            loop = ahead.loop(executor.compile_loop(self.graph, ahead.arrays, self.settings.batch))
-            loop.threads = max(1, self.settings.machine.threads)  # as the run had it: it can decide bits
-        return Replay(self.record, loop, data)
+        loop = self._loop if self._loop is not None else self._new_loop()
+        return Replay(self.record, loop, self.rows.arrays | self.record.row_data)
+
+    def _new_loop(self) -> Loop:
+        """A loop like the one that the run had."""
+        executor = executor_named(self.settings.executor)
+        ahead = Ahead(self.rows.arrays | self.record.row_data, self.settings.batch)
+        loop = ahead.loop(executor.compile_loop(self.graph, ahead.arrays, self.settings.batch))
+        loop.threads = max(1, self.settings.machine.threads)  # as the run had it: it can decide bits
+        return loop
+
+    def _with(self, record: Record) -> Run:
+        """A run of the same data with another record."""
+        run = Run(record, self.rows, None, self._entry, self._dataset)
+        run.__dict__["parts"] = self.parts  # the same rows need not be read once more
+        return run
 
     def at(self, step: int) -> Visit:
         """Visit one step: every value of its forward, backward and update.
@@ -325,6 +341,31 @@ class Run:
             step=step,
         )
 
+    def blame(
+        self,
+        target: str,
+        by: str = "example",
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Blame:
+        """What made a weight what it is: the ledger of the whole run; see `backpass.explain.blame.blame`.
+
+        Parameters
+        ----------
+        target : str
+            One entry of a parameter: ``"W2[3,1]"``.
+        by : {"example", "class", "step", "epoch", "row"}
+        start, stop : int, optional
+            The first and the last step that count, counted from 1; all that made the result, if left out.
+        progress : callable, optional
+            Called with the steps done, and all of them.
+        """
+        from backpass.explain.blame import blame
+
+        return blame(self.replay, self.rows.numbers, target, by, start, stop, progress)
+
     def influence(
         self, given: Any, *, verify: int = 0, progress: Callable[[int, int], None] | None = None
     ) -> Influence:
@@ -355,7 +396,7 @@ class Run:
     @cached_property
     def lookup(self) -> Lookup:
         """Finds the rows that questions name."""
-        known = self._entry.dataset if self._entry is not None else None
+        known = self._entry.dataset if self._entry is not None else self._dataset
         return Lookup(self.settings, self.preparation, self.rows, lambda: self.parts, known)
 
     # ---- keeping it
@@ -402,7 +443,8 @@ def load(path: str | os.PathLike[str], data: Any = None, *, ops: Iterable[type[O
     folder = RunFolder(path)
     record = read_record(folder)
     check_rules(record.settings.rules, record.step, record.predict_graph)
-    rows = None
+    rows = dataset = None
     if data is not None:
-        rows = Rows.matching(as_dataset(data), record.settings)
-    return Run(record, rows, folder.path)
+        dataset = as_dataset(data)
+        rows = Rows.matching(dataset, record.settings)
+    return Run(record, rows, folder.path, dataset=dataset)

@@ -77,8 +77,11 @@ class Batches:
             # Replay goes back and forth between a few epochs; of many rows the next one must do.
             while len(cached) > min(8, _KEPT_BYTES // (8 * self.rows)):
                 cached.pop(next(iter(cached)))
-            cached[epoch] = epoch_order(self.rows, self.seed, epoch, self.order)
+            cached[epoch] = self._made(epoch)
         return cached[epoch]
+
+    def _made(self, epoch: int) -> Indices:
+        return epoch_order(self.rows, self.seed, epoch, self.order)
 
     def span(self, start: int, stop: int) -> tuple[Indices, Indices]:
         """The rows of the steps ``start <= s < stop`` (counted from 0), one after another.

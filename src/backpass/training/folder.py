@@ -13,6 +13,7 @@
       rows.safetensors       the training rows, where they came as arrays
       row_data.safetensors   the weights of rows, where they have some
       order.safetensors      the order of rows, where it was given
+      lock                   which process writes here, while one does
 
 A kill at any moment leaves a readable run: each file is written beside its place, flushed to the disk and
 renamed; costs go through SQLite's write-ahead log. What ``run.json`` says is what holds: a checkpoint of a
@@ -22,9 +23,12 @@ later step than it knows of is not read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from backpass.errors import GraphError, RecordError, ShapeError, StorageError
 from backpass.exec.base import Array
@@ -32,6 +36,8 @@ from backpass.ir import ArrayType, Graph
 from backpass.ir.wire import from_json, to_json
 from backpass.training.arrays import fits, layout, open_inside, read, to_bytes
 from backpass.training.checkpoints import digest
+from backpass.training.lock import Lock
+from backpass.training.monitors import Monitors
 from backpass.training.scalars import Scalars
 from backpass.training.settings import FORMAT, Outcome, RunFile, Settings, decode, encode
 from backpass.version import __version__
@@ -86,6 +92,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.scalars: Scalars | None = None
+        self._lock: Lock | None = None
 
     # ---- writing
 
@@ -116,12 +123,29 @@ class RunFolder:
             return cls.create(path)
         raise StorageError(f"there is no free name for a run in {parent}")
 
-    def begin(self, settings: Settings, step: Graph, predict: Graph) -> None:
-        """Write what fixes the run."""
+    def lock(self) -> None:
+        """Keep other processes from writing here until `close`; a StorageError where one does."""
+        if self._lock is None:
+            self._lock = Lock(self.path)
+
+    def begin(self, step: Graph, predict: Graph) -> None:
+        """Write the programs of a new run. Its first outcome makes it one: that comes last."""
         write_whole(self.path / _GRAPH, to_json(step).encode())
         write_whole(self.path / _PREDICT, to_json(predict).encode())
-        self.outcome(settings, Outcome())
         self.scalars = Scalars(self.path / _COSTS)
+
+    def go_on(
+        self, marks: Iterable[int], costs: list[NDArray[Any]], hashes: Mapping[int, str], looks: Monitors
+    ) -> None:
+        """Make the folder one of a run that has just these checkpoints, costs, hashes and monitors."""
+        kept = {(self.path / _checkpoint(mark)).name for mark in marks}
+        with _disk(self.path):
+            for path in (self.path / "checkpoints").glob("*.safetensors"):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+            for path in (*self.path.glob(".*.tmp*"), *(self.path / "checkpoints").glob(".*.tmp*")):
+                path.unlink(missing_ok=True)  # of a process that was killed: nobody else writes here
+        self.scalars = Scalars.again(self.path / _COSTS, costs, hashes, looks)
 
     def outcome(self, settings: Settings, outcome: Outcome) -> None:
         """Write ``run.json``."""
@@ -135,16 +159,35 @@ class RunFolder:
         """Write the carried values after `done` steps."""
         write_whole(self.path / _checkpoint(done), to_bytes(carry))
 
+    def share(self, done: int, other: Path) -> bool:
+        """Have the checkpoint of another run folder here too, without a copy where the disk can do that.
+
+        Files of a run are replaced, never changed, so that neither run sees what becomes of the other's.
+        """
+        source, here = other / _checkpoint(done), self.path / _checkpoint(done)
+        if source.is_symlink() or not source.is_file():
+            return False
+        try:
+            os.link(source, here)
+        except OSError:  # another disk, or one without links
+            return False
+        return True
+
     def forget(self, done: int) -> None:
         """Remove a checkpoint that nothing needs any more."""
         with _disk(self.path):
             (self.path / _checkpoint(done)).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the database back."""
-        if self.scalars is not None:
-            self.scalars.close()
+        """Give the database back, and let others write here."""
+        try:
+            if self.scalars is not None:
+                self.scalars.close()
+        finally:
             self.scalars = None
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     # ---- reading
 

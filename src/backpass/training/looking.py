@@ -36,12 +36,8 @@ class Looks:
 
     def __init__(self, record: Record, data: Mapping[str, Array]) -> None:
         self.record, self.data = record, data
-        settings, steps, batch = record.settings, record.batches.steps, record.batches.batch
-        self._cadence = Cadence(0, steps)
-        if settings.record_mb:
-            self._inspection = Inspection(record.step)
-            run = steps * step_seconds(record.step, batch, settings.executor)
-            self._cadence = Cadence.of(run, self._inspection.seconds(batch), steps)
+        self._inspection = Inspection(record.step)
+        self._cadence = _cadence(record, self._inspection)
         self._plan()
 
     def _plan(self) -> None:
@@ -74,9 +70,22 @@ class Looks:
         record = self.record
         if self.next is None or done < 1:
             return
-        if record.outcome.status == "diverged" and first < done - 1:  # the last good step shows most
+        if record.monitors.last < done - 1 > first:  # not where the last chunk began, which the clock decides
             record.load(loop, state)
             record.run(loop, first, done - 1)
             first, state = done - 1, record.state(loop)
         if record.monitors.last <= first < done:
             self._look(first, state)
+
+
+def _cadence(record: Record, inspection: Inspection) -> Cadence:
+    settings, steps, batch = record.settings, record.batches.steps, record.batches.batch
+    if not settings.record_mb:
+        return Cadence(0, steps)
+    run = steps * step_seconds(record.step, batch, settings.executor)
+    return Cadence.of(run, inspection.seconds(batch), steps)
+
+
+def planned(record: Record, step: int) -> bool:
+    """Whether a look at a step (counted from 1) is one that every run of this plan has."""
+    return _cadence(record, Inspection(record.step)).after(step - 1) == step

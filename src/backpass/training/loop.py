@@ -19,16 +19,15 @@ from backpass.errors import NonFinite, UsageError
 from backpass.exec.base import Array, Loop
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Graph, Node
+from backpass.training.judge import Judge
 from backpass.training.looking import Looks
 from backpass.training.looking import feeds_of as feeds_of  # where it was; others read it from here
 from backpass.training.record import Record
-from backpass.training.settings import Event, Status
-from backpass.training.stopping import Best, EarlyStopping, check_metric, divergence_note
+from backpass.training.settings import Status
+from backpass.training.stopping import EarlyStopping, divergence_note
 
 _CHUNK_SECONDS = 0.05
 _EPOCH_ROWS = 1000  # of the history; with more epochs, every second, third, ... has a row
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -112,12 +111,13 @@ def train_steps(
     time_limit: float | None = None,
     callbacks: Callbacks | None = None,
 ) -> Iterator[Progress]:
-    """Run a record to its last step.
+    """Run a record to its last step, from the one that it has come to.
 
     Parameters
     ----------
     record : Record
-        With the starting values as checkpoint 0. It is filled as the run goes.
+        With the state after ``record.outcome.steps`` steps as a checkpoint: the starting values as
+        checkpoint 0, or what an earlier part of the run left behind. It is filled as the run goes.
     loop : Loop
         Of ``record.step`` over `data`.
     data : mapping of str to array
@@ -127,7 +127,7 @@ def train_steps(
         Called with the number of completed steps after each chunk, when `record` has grown.
     stop : EarlyStopping, optional
     time_limit : float, optional
-        Seconds, after which the run ends with the chunk that it is in.
+        Seconds from now on, after which the run ends with the chunk that it is in.
     callbacks : Callbacks, optional
 
     Yields
@@ -143,9 +143,10 @@ def train_steps(
         A metric is asked for that there is not.
     """
     batches, steps, spacing = record.batches, record.batches.steps, record.spacing
-    callbacks, judge, looks = callbacks or Callbacks(), _Judge(record, stop), Looks(record, data)
-    first, done, chunk, state = 0, 0, 32, record.checkpoints[0]
-    before = state  # the last chunk
+    callbacks, judge, looks = callbacks or Callbacks(), Judge(record, stop), Looks(record, data)
+    first = done = record.outcome.steps
+    chunk, before_now = 32, record.outcome.seconds
+    state = before = record.checkpoints[done]  # now, and before the last chunk
     status: Status = "interrupted"  # whatever ends the loop early
     try:
         judge.check(validate)
@@ -154,6 +155,14 @@ def train_steps(
         ends |= {steps: batches.epochs}
         started = time.perf_counter()
         record.load(loop, state)
+        ending = judge.remember()
+        if done in ends and not any(row["step"] == done for row in record.outcome.epochs):
+            seen = validate(state | record.fixed) if validate is not None else {}
+            record.outcome.epochs.append(_epoch_row(record, ends[done], seen))
+            ending = judge.see(record.outcome.epochs[-1], done, state) if judge.wanted else None
+        if ending is not None and done < steps:  # it was to end here, and was killed
+            status, record.outcome.message = ending
+            return
         while done < steps:
             looks.at(done, state)
             until = min(done + chunk, steps, spacing.next(done) or steps, looks.next or steps)
@@ -174,7 +183,7 @@ def train_steps(
             record.costs.append(result.watched[:good])
             first, before, done, state = done, state, done + good, after
             record.outcome.steps = done
-            record.outcome.seconds = time.perf_counter() - started
+            record.outcome.seconds = before_now + time.perf_counter() - started
             if problem is not None:
                 status, record.outcome.message = "diverged", str(problem)
                 raise problem
@@ -215,59 +224,6 @@ def train_steps(
         looks.end(loop, first, before, done)
         note = divergence_note(record.costs[0], batches.first_step(1))
         record.outcome.notes += [note] if note else []
-
-
-class _Judge:
-    """Looks at each epoch's row: for early stopping, for a schedule that waits for a plateau."""
-
-    def __init__(self, record: Record, stop: EarlyStopping | None) -> None:
-        self.record, self.stop, self.plateau = record, stop, record.optimiser.plateau
-        self.wanted = stop is not None or self.plateau is not None
-        self.best = Best(stop.metric, stop.min_delta) if stop is not None else None
-        self.level = Best(self.plateau.metric, self.plateau.min_delta) if self.plateau is not None else None
-        self._waiting_since = 0.0
-
-    def check(self, validate: Callable[[Mapping[str, Array]], dict[str, float]] | None) -> None:
-        """Refuse a metric that is not there, before the first step."""
-        if not self.wanted:
-            return
-        start = self.record.checkpoints[0] | self.record.fixed
-        known = validate(start) if validate is not None else None
-        if self.stop is not None:
-            check_metric(self.stop.metric, known, "EarlyStopping")
-        if self.plateau is not None:
-            check_metric(self.plateau.metric, known, "OnPlateau")
-
-    def see(self, row: Row, done: int, state: dict[str, Array]) -> tuple[Status, str] | None:
-        """Take in an epoch; the run's ending and its reason, if this is its end."""
-        if self.plateau is not None and self.level is not None:
-            if self.level.see(row):
-                self._waiting_since = row["epoch"]
-            elif row["epoch"] - self._waiting_since >= self.plateau.patience:
-                self._waiting_since = row["epoch"]
-                why = f"{self.level.metric} was no better for {self.plateau.patience} epochs"
-                self.record.outcome.events.append(Event(done, self.plateau.factor, why))
-        if self.stop is None or self.best is None:
-            return None
-        if self.best.see(row) and self.stop.keep_best:
-            self._keep(done, state)
-        if self.best.waited(row) < self.stop.patience:
-            return None
-        value, epoch = self.best.sign * self.best.value, int(self.best.epoch)
-        best = f"the best, {value:.6g}, was that of epoch {epoch:,}" if epoch else "it never was a number"
-        return (
-            "stopped early",
-            f"the {'' if self.stop.metric == 'cost' else 'validation '}{self.stop.metric} was no better for "
-            f"{self.stop.patience} epochs: {best}",
-        )
-
-    def _keep(self, done: int, state: dict[str, Array]) -> None:
-        """Make this state the run's result; the checkpoint of the one before is needed no more."""
-        before, outcome = self.record.outcome.best_step, self.record.outcome
-        self.record.keep(done, state)
-        outcome.best_step = done
-        if before is not None and not self.record.spacing.stays(before, done):
-            self.record.checkpoints.pop(before, None)
 
 
 def _read_only(state: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -16,6 +16,7 @@ from backpass.nn import Network
 from backpass.training.ahead import StreamedLoop
 from backpass.training.batches import Batches
 from backpass.training.checkpoints import Checkpoints, Spacing, State, digest
+from backpass.training.forks import Stretch, stretches
 from backpass.training.monitors import Monitors
 from backpass.training.optimisers import Optimiser
 from backpass.training.schedules import When
@@ -157,23 +158,35 @@ class Record:
 
     # ---- numbers
 
+    @cached_property
+    def stretches(self) -> list[Stretch]:
+        """What holds from which step to which: one, but for a run that left another's way."""
+        return stretches(self.settings)
+
     @property
     def number_values(self) -> dict[str, float]:
         """The value of each number of the program, of a schedule the one it starts from."""
-        penalties = {"l1": self.settings.l1, "l2": self.settings.l2}
-        known = self.optimiser.numbers | penalties
-        return {name: known[name] for name in self.step.inputs_of_kind("number")}
+        return {name: self.stretches[-1].number(name) for name in self.step.inputs_of_kind("number")}
 
     def numbers(self, start: int, stop: int) -> NDArray[np.float64]:
         """The value of each number input at the steps ``start <= s < stop`` (counted from 0).
 
         A pure function of the settings and of the events in the outcome.
         """
-        events = tuple((event.step, event.factor) for event in self.outcome.events)
-        epochs = self.batches.epochs_of(start, stop)
-        when = When(np.arange(start, stop), epochs, self.batches.steps, events)
-        known = self.optimiser.values(when)
-        for name, value in (("l1", self.settings.l1), ("l2", self.settings.l2)):
-            known[name] = np.full(stop - start, value)
-        columns = [known[name] for name in self.step.inputs_of_kind("number")]
+        found = []
+        for held in self.stretches:
+            first, last = max(start, held.first), stop if held.last is None else min(stop, held.last)
+            if first < last:
+                found.append(self._numbers(held, first, last))
+        names = self.step.inputs_of_kind("number")
+        return np.concatenate(found) if found else np.zeros((0, len(names)))
+
+    def _numbers(self, held: Stretch, start: int, stop: int) -> NDArray[np.float64]:
+        """The same where one plan holds."""
+        events = tuple((event.step, event.factor) for event in self.outcome.events if event.step > held.since)
+        steps = self.batches.steps if held.steps is None else held.steps
+        when = When(np.arange(start, stop), self.batches.epochs_of(start, stop), steps, events)
+        known = held.optimiser.values(when)
+        names = self.step.inputs_of_kind("number")
+        columns = [known[n] if n in known else np.full(stop - start, held.number(n)) for n in names]
         return np.stack(columns, axis=1) if columns else np.zeros((stop - start, 0))

@@ -156,12 +156,13 @@ def enter(
     return Entry(dataset, preparation, Rows({"x": x, "t": t}, train), held, settings)
 
 
-def held_again(settings: Settings) -> dict[str, Pair]:
-    """The held-out rows of a loaded run, where they can be read again; else nothing."""
+def held_again(settings: Settings, dataset: Dataset | None = None) -> dict[str, Pair]:
+    """The held-out rows of a loaded run, where they can be read again or are given; else nothing."""
     where = settings.data
-    if not where.source:
-        return {}
-    dataset = load_data(where.source, **where.options)
+    if dataset is None:
+        if not where.source:
+            return {}
+        dataset = load_data(where.source, **where.options)
     known = Preparation.from_description(where.preparation)
     parts = parts_of(dataset, where.validation, where.test, settings.seed, where.limit)
     del parts["train"]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from backpass.data.split import Order
-from backpass.errors import RecordError, UsageError
+from backpass.errors import DataError, RecordError, UsageError
 from backpass.exec.base import Array
-from backpass.ir import ArrayType
+from backpass.ir import ArrayType, Graph
 from backpass.ir.types import Dim
 from backpass.training.batches import Batches
 from backpass.training.checkpoints import Checkpoints, State
 from backpass.training.folder import RunFolder
+from backpass.training.forks import Stretch, batches_for, undropped
 from backpass.training.record import Record
 from backpass.training.rows import KEPT_BYTES, Rows
 from backpass.training.scalars import read_costs, read_hashes, read_monitors
@@ -35,18 +38,39 @@ class Writer:
     record : Record
     rows : Rows or None
         Kept in the folder if nothing else can give them.
+    shared : Path, optional
+        A folder that has checkpoints of this record already.
+    again : bool
+        The folder has the earlier part of this run: what it has beyond the record goes.
     """
 
-    def __init__(self, folder: RunFolder, record: Record, rows: Rows | None) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        record: Record,
+        rows: Rows | None = None,
+        *,
+        shared: Path | None = None,
+        again: bool = False,
+    ) -> None:
         self.folder, self.record = folder, record
-        self.marks: set[int] = set()
+        self.marks = set(record.checkpoints)
         self._at = -math.inf
-        self._start(rows)
+        folder.lock()
+        try:
+            if again:
+                folder.go_on(self.marks, record.costs, record.hashes, record.monitors)
+            else:
+                self._start(rows, shared)
+            folder.outcome(record.settings, replace(record.outcome, status="running"))
+        except BaseException:
+            folder.close()
+            raise
 
-    def _start(self, rows: Rows | None) -> None:
-        """Write what fixes the run."""
+    def _start(self, rows: Rows | None, shared: Path | None) -> None:
+        """Write what fixes the run, and its record so far."""
         record, folder = self.record, self.folder
-        folder.begin(record.settings, record.step, record.predict_graph)
+        folder.begin(record.step, record.predict_graph)
         if not record.settings.data.source and rows is not None:
             size = sum(array.nbytes for array in rows.arrays.values())
             if size <= KEPT_BYTES:
@@ -55,8 +79,12 @@ class Writer:
             if arrays:
                 folder.arrays(name, arrays)
         if record.settings.order == "explicit":
-            batches = record.batches
+            batches = undropped(record.batches)
             folder.arrays("order", {f"{e:06d}": batches.epoch(e) for e in range(batches.epochs)})
+        for mark in sorted(self.marks):
+            if shared is None or not folder.share(mark, shared):
+                folder.checkpoint(mark, record.checkpoints[mark])
+        self._scalars(final=True)
 
     def wrote(self, done: int = 0, final: bool = False) -> None:
         """Write what is new. The outcome comes after the checkpoints that it speaks of, and before those go
@@ -173,8 +201,7 @@ def _check_programs(record: Record, path: Path) -> None:
             and step["t"].shape == prediction.shape
             and ("w" in step.inputs) == settings.weighted
             and all(name in step.inputs and step.inputs[name].type == n.type for name, n in needed.items())
-            and record.number_values.keys() == step.inputs_of_kind("number").keys()
-            and record.optimiser.numbers.keys() <= step.inputs_of_kind("number").keys()
+            and all(map(partial(_knows, step=step), record.stretches))
             and set(record.carried)
             == step.inputs_of_kind("parameter").keys() | step.inputs_of_kind("state").keys()
         )
@@ -182,6 +209,12 @@ def _check_programs(record: Record, path: Path) -> None:
         raise RecordError(f"{path}: the program is not that of a training: {error}") from None
     if not fits:
         raise RecordError(f"{path}: graph.json, predict.json and run.json do not belong together")
+
+
+def _knows(held: Stretch, step: Graph) -> bool:
+    """Whether the numbers of the program are those that settings have: an AttributeError if one is not."""
+    numbers = step.inputs_of_kind("number").keys()
+    return held.optimiser.numbers.keys() <= numbers == {n for n in numbers if held.number(n) >= 0}
 
 
 def _outputs(record: Record, width: Dim) -> Dim:
@@ -212,7 +245,14 @@ def _batches(settings: Settings, folder: RunFolder) -> Batches:
             return epochs[epoch]
 
         order = given
-    return Batches(settings.data.rows, settings.batch, settings.epochs, settings.seed, order)
+    marks = [0, *(branch.step for branch in settings.branches)]
+    try:
+        found = batches_for(settings, order)
+        if marks != sorted(marks) or marks[-1] > found.steps:
+            raise UsageError("its branches are not in order")
+    except (UsageError, DataError) as error:
+        raise RecordError(f"{folder.path}: run.json names branches that cannot be: {error}") from None
+    return found
 
 
 def _settle(record: Record) -> None:

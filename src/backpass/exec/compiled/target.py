@@ -30,6 +30,11 @@ def vector_registers() -> int:
     return 32 if _has() & {"avx512f", "neon"} else 16
 
 
+def fused() -> bool:
+    """Whether it has fused multiply-add; all 64-bit ARM processors have."""
+    return "fma" in _has() or "neon" in _has()
+
+
 def processor() -> str:
     """Its name for LLVM."""
     return str(llvm.get_host_cpu_name())

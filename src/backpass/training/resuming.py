@@ -1,0 +1,106 @@
+"""A run that ended too early is made ready to go on from its last whole checkpoint, or an earlier step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backpass.errors import RecordError, UsageError
+from backpass.training.judge import best_step
+from backpass.training.looking import planned
+from backpass.training.monitors import Monitors
+from backpass.training.record import Record
+from backpass.training.replay import Replay
+from backpass.training.settings import Outcome
+
+_STRETCH = 1000  # steps computed at once
+
+
+def check_unfinished(record: Record, where: str) -> None:
+    """Refuse a run that has come to its end."""
+    outcome = record.outcome
+    if outcome.status in ("running", "interrupted", "time limit"):
+        return
+    steps, last = f"{outcome.steps:,}", max(outcome.steps, 0)
+    if outcome.status == "diverged":
+        raise UsageError(
+            f"{where} diverged after step {steps}: going on would end in the same step again.\n"
+            f"  Leave its way before that: backpass branch {where} --at {last} --lr ..., with a smaller rate."
+        )
+    how = "is finished" if outcome.status == "finished" else "was ended by its own rule"
+    raise UsageError(
+        f"{where} {how}: it has all of its {steps} steps, and there is nothing to resume.\n"
+        f"  To train on from there: backpass branch {where} --at {last} --epochs "
+        f"{2 * record.settings.epochs}, the epochs of the whole."
+    )
+
+
+def check_held(record: Record, held: Mapping[str, Any]) -> None:
+    """Refuse to go on without rows that the run was watched with."""
+    outcome, data = record.outcome, record.settings.data
+    had = {name for name, fraction in (("validation", data.validation), ("test", data.test)) if fraction}
+    had |= (
+        {"validation"} if any(k.startswith("validation_") for row in outcome.epochs for k in row) else set()
+    )
+    missing = sorted((had | outcome.metrics.keys()) - held.keys() - {"train"})
+    if missing:
+        raise RecordError(
+            f"the {' and '.join(missing)} rows of this run came from memory and are not kept with it.\n"
+            "  Give the data, the very same: backpass.resume(path, data=(X, y)), and for a branch "
+            "backpass.load(path, data=(X, y)).branch(...)"
+        )
+
+
+def resumed(record: Record, replay: Replay) -> None:
+    """Make a record one that `train_steps` goes on with, as if it had never been stopped.
+
+    What did not reach the disk is computed again: costs, and the best state.
+    """
+    outcome, done = record.outcome, record.outcome.steps
+    record.costs = [costs_until(record, replay, done)]
+    record.monitors = monitors_until(record.monitors, done)
+    last, shared = record.monitors.last, max((b.step for b in record.settings.branches), default=0)
+    if last > shared and not planned(record, last):  # a look at the last steps of a run that ended
+        record.monitors = monitors_until(record.monitors, last - 1)
+    keep_best(record, replay)
+    outcome.status, outcome.message, outcome.metrics, outcome.notes = "running", "", {}, []
+
+
+def keep_best(record: Record, replay: Replay) -> None:
+    """Have the best state so far among the checkpoints, where early stopping wants it."""
+    best = best_step(record.outcome.epochs, record.settings.stop)
+    record.outcome.best_step = best
+    if best is not None and not record.has(best):
+        record.keep(best, replay.state(best))
+
+
+def costs_until(record: Record, replay: Replay, done: int) -> NDArray[np.float64]:
+    """The costs of the first `done` steps; those that are lost are computed again."""
+    known = record.all_costs()[:done]
+    found = [known]
+    for start in range(len(known), done, _STRETCH):
+        found.append(replay.tapped(start, min(done, start + _STRETCH), ()).watched)
+    return np.concatenate(found)
+
+
+def until(record: Record, done: int) -> Outcome:
+    """What was known of a run after its first `done` steps, as of a run that goes on."""
+    whole = record.outcome
+    return Outcome(
+        steps=done,
+        seconds=whole.seconds * done / max(whole.steps, 1),
+        epochs=[dict(row) for row in whole.epochs if row["step"] <= done],
+        events=[event for event in whole.events if event.step <= done],
+    )
+
+
+def monitors_until(seen: Monitors, step: int) -> Monitors:
+    """The looks at the steps up to `step`."""
+    found, columns = Monitors(), seen.values
+    for i, at in enumerate(seen.steps.tolist()):
+        if at <= step:
+            found.add(at, {name: column[i] for name, column in columns.items()})
+    return found
