@@ -6,6 +6,7 @@ slope of the unit's activation: δ_j = f′(z_j) Σ_k w_jk δ_k (Rumelhart, Hint
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -186,8 +187,7 @@ def delta(moment: Moment, target: str) -> Delta:
         bound=4 * (terms + 1) * eps * float(gross[start][row, i]),
         output=output,
     )
-    object.__setattr__(answer, "claim", _claim(answer, units, chain, row, i))
-    return answer
+    return dataclasses.replace(answer, claim=_claim(answer, units, chain, row, i))
 
 
 class _Names:
