@@ -167,3 +167,15 @@ def test_no_line_of_the_kernel_changes() -> None:
     plain, tapped = loop.source.splitlines(), loop.tapped_source().splitlines()
     assert tapped[: len(plain) - 1] == plain[:-1]
     assert tapped[-1] == plain[-1]
+
+
+def test_threads_wait_before_and_after_one_of_them_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race is seldom seen in a short run, so it is the source that is looked at."""
+    monkeypatch.setattr(executor, "is_worth_splitting", lambda step, dims: True)
+    case = loop_named("adamw", "f32")
+    loop = Compiled().compile_loop(case.step, case.rows, BATCH)
+    more = loop.tapped_source().splitlines()[len(loop.source.splitlines()) - 1 : -1]
+    wait = "    barrier(sync, threads)"
+    assert more[0] == more[-1] == wait
+    assert more[1] == "    if thread == 0:"
+    assert all(line.startswith("        ") for line in more[2:-1])
