@@ -2,10 +2,10 @@
 
     python benchmarks/recording.py
 
-Each net is trained several times in turn: with recording off (``record_mb=0``, no folder), with the defaults and
-no folder, and with the defaults in a folder, as the command line does; the compiled executor, 2 to 4 seconds a
-run. Times are those of the steps alone, as the run itself measures them. Each round compares its own
-neighbours, so that a machine that others use, too, spreads the ratios but does not shift them.
+Each net is trained several times in turn: with recording off (``record_mb=0``, no folder), with the defaults
+and no folder, and with the defaults in a folder, as the command line does; by the compiled executor. Times are
+those of the steps alone, as the run itself measures them. Each round compares its own neighbours, so that a
+machine that others use, too, spreads the ratios but does not shift them.
 
 Data: MNIST in $BACKPASS_DATA or shared/data beside the repository, else random numbers of its size; digits.
 """
@@ -64,10 +64,9 @@ def measure(name: str, sizes: list[int], data: Any, batch: int, epochs: int, scr
         low, high = min(found), max(found)
         print(f"  {way + ':':13s} {statistics.median(found):+.1f} %, from {low:+.1f} to {high:+.1f}")
     size = sum(path.stat().st_size for path in (run.path / "checkpoints").iterdir())
-    print(
-        f"  {len(run.record.checkpoints)} checkpoints, {size / 1e6:.1f} MB, the first {run.settings.spacing:,} "
-        f"steps apart; {len(run.monitors)} looks at {len(run.monitors.names)} numbers"
-    )
+    marks, looks = len(run.record.checkpoints), run.monitors
+    print(f"  {marks} checkpoints, {size / 1e6:.1f} MB, the first {run.settings.spacing:,} steps apart")
+    print(f"  {len(looks)} looks at {len(looks.names)} numbers")
 
 
 def main() -> None:

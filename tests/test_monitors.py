@@ -177,8 +177,8 @@ def test_looking_changes_nothing() -> None:
 
 
 def test_a_run_that_diverges_is_looked_at_where_it_does(tmp_path: Path) -> None:
+    net = bp.Network([bp.Dense(8, "relu"), bp.Dense(3)])
     with pytest.raises(NonFinite) as caught:
-        net = bp.Network([bp.Dense(8, "relu"), bp.Dense(3)])
         train(net, optimizer=SGD(0.08), epochs=2000, out=tmp_path / "a", data=_far(), executor="compiled")
     run = caught.value.run
     assert run.monitors.last == run.steps == caught.value.step - 1 > 3

@@ -36,7 +36,7 @@ _TABLES = {
 }
 _STEPS = ""  # the column of the steps: no value is called that
 _MAX_VALUE = 64_000_000  # bytes of a value that a file may ask for
-_MAX_WORK = 2_000_000_000  # instructions of SQLite for one question; a view could ask for any number
+_MAX_WORK = 100_000_000  # instructions of SQLite for one question; a view could ask for any number
 
 
 class Scalars:

@@ -165,8 +165,8 @@ def decode(raw: bytes, where: str) -> RunFile:
         version = head.get("version")
         if isinstance(version, str) and version != __version__:
             raise RecordError(
-                f"{where} was written by backpass {version[:50]}, and this is backpass {__version__}, which does "
-                f"not know all of it: {error}. Install that version."
+                f"{where} was written by backpass {version[:50]}, and this is backpass {__version__}, which "
+                f"does not know all of it: {error}. Install that version."
             ) from None
         raise RecordError(f"{where} is torn or was changed by hand: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
