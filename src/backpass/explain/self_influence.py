@@ -258,8 +258,9 @@ def self_influence(
     wrong label is learned through its own steps alone, and the others undo it. TracIn [1]_ therefore ranks by
     self-influence, :math:`\sum_k η\,‖∇_W ℓ‖²`. Here the row's gradient is taken at what the last layer gives,
     :math:`‖∂ℓ/∂z‖²`, as [2]_ does: what stands between z and the weights (inputs with much ink, large
-    activations) makes self-influence large for right labels too, and leaving it out found more wrong labels
-    on every set tried. The influence through all weights is given beside it.
+    activations) makes self-influence large for right labels too. With n labels flipped, a tenth, 96 % of the
+    first n rows are flipped ones on digits, and 93 % by the influence through all weights; 88 % and 78 % on
+    3,000 rows of MNIST (``benchmarks/labels.py``). The influence through all weights is given beside it.
 
     Parameters
     ----------
