@@ -2,10 +2,10 @@
 
     python benchmarks/recording.py
 
-Each net is trained several times in turn: with recording off (``record_mb=0``, no folder), with the defaults
-and no folder, and with the defaults in a folder, as the command line does; by the compiled executor. Times are
-those of the steps alone, as the run itself measures them. Each round compares its own neighbours, so that a
-machine that others use, too, spreads the ratios but does not shift them.
+Each net is trained several times in turn: with recording off (``record_mb=0``), with the defaults and no
+folder, and with the defaults in a folder, as the command line does; by the compiled executor. Times are those
+of the steps alone, as the run itself measures them. Each round compares its own neighbours, so that a machine
+that others use, too, spreads the ratios but does not shift them.
 
 Data: MNIST in $BACKPASS_DATA or shared/data beside the repository, else random numbers of its size; digits.
 """

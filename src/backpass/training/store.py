@@ -98,9 +98,9 @@ class Writer:
         new, old = sorted(now - self.marks), self.marks - now
         for mark in new:
             folder.checkpoint(mark, marks[mark])
-        self._scalars(final)
         if new:
             folder.outcome(record.settings, record.outcome)
+        self._scalars(final)
         for mark in old:
             folder.forget(mark)
         self.marks = set(now)
