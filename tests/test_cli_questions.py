@@ -133,3 +133,15 @@ def test_inputs_that_are_not_there(backpass: Command, here: Path) -> None:
     backpass("influence", RUN, "--input", "nowhere.npz").fails(3, "nowhere.npz")
     backpass("influence", RUN, "--verify", "3").fails(2, "--input")
     backpass("influence", RUN, "--input", "5", "--verify", "0").fails(2, "--verify")
+
+
+@pytest.mark.parametrize("by", ["example", "class", "step", "epoch"])
+def test_blame_for_a_whole_run(backpass: Command, here: Path, by: str) -> None:
+    found = backpass("blame", RUN, "W2[1,0]", "--by", by, "--json").object
+    assert found["balanced"] is True
+    moved = sum(part["value"] for part in found["parts"])
+    assert found["after"] - found["before"] == pytest.approx(moved, abs=1e-6)
+    half = backpass("blame", RUN, "W2[1,0]", "--by", by, "--from", "4", "--to", "9", "--json").object
+    assert (half["first"], half["last"]) == (4, 9)
+    backpass("blame", RUN, "W2[1,0]", "--from", "9", "--to", "4").fails(2)
+    backpass("blame", RUN, "W2[1,0]", "--by", "colour").fails(2, "colour")

@@ -21,6 +21,7 @@ EXAMPLES = {
     "delta": ("backpass delta runs/digits-1 'δ1[0,7]' --step 1", "ask where an error came from"),
     "paths": ("backpass paths runs/digits-1 'W1[20,7]' --step 1", "follow it from cost to weight"),
     "flow": ("backpass flow runs/digits-1", "see it vanish or explode"),
+    "blame": ("backpass blame runs/digits-1 'W2[3,1]'", "ask what made a weight what it is"),
     "influence": ("backpass influence runs/digits-1", "find labels that may be wrong"),
     "whatif": ("backpass whatif runs/digits-1 'W2[3,1]' --set 0.5", "change a number, compare"),
     "report": ("backpass report runs/digits-1", "write all of this on one page"),

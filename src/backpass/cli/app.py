@@ -20,6 +20,7 @@ from cyclopts import (
 
 from backpass import __version__
 from backpass.cli import HELP, example
+from backpass.cli.blame import blame
 from backpass.cli.check import check
 from backpass.cli.delta import delta
 from backpass.cli.export import export
@@ -45,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "delta": delta,
     "paths": paths,
     "flow": flow,
+    "blame": blame,
     "influence": influence,
     "whatif": whatif,
     "report": report,

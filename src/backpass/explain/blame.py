@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,8 @@ _TOP = 10  # of which the claim says how much they make up
 _PICTURES = 8
 
 
-class Blamed(NamedTuple):
+@dataclass(frozen=True)
+class Blamed:
     """What one row, step, class or epoch did to the weight.
 
     Attributes
@@ -52,7 +53,8 @@ class Blamed(NamedTuple):
     label: str = ""
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """One part of the ledger: gradients, penalty, decay, clipping."""
 
     name: str

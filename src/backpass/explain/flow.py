@@ -224,15 +224,16 @@ def _claim(
             f"In step {step:,} the error changes by a factor of {shrink:.3g} from layer to layer on its way "
             f"back: {first.name} has {whole:.3g} times the norm of {last.name}."
         ]
+        between = [x for x in layers if math.isfinite(x.factor)]
         if not first.norm:
             gone = next(x.name for x in layers if not x.norm)
             words = [
                 f"In step {step:,} the error dies on its way back: from {gone} on it is zero everywhere."
             ]
         elif len(layers) >= _LAYERS and shrink < _VANISHES:
-            words.append(f"It vanishes: {_worst(layers, min)} lets least through.")
+            words.append(f"It vanishes: {_told(min(between, key=_factor))} lets least through.")
         elif len(layers) >= _LAYERS and shrink > _EXPLODES:
-            words.append(f"It explodes: {_worst(layers, max)} enlarges it most.")
+            words.append(f"It explodes: {_told(max(between, key=_factor))} enlarges it most.")
     for u in units:
         if u.dead >= _DEAD:
             words.append(f"{u.dead:.0%} of the units of {u.name} are dead: no row of the batch moves them.")
@@ -241,8 +242,11 @@ def _claim(
     return " ".join(words + _trend(layers, monitors))
 
 
-def _worst(layers: Sequence[LayerFlow], choose: type[min] | type[max]) -> str:  # type: ignore[valid-type]
-    found = choose((x for x in layers if math.isfinite(x.factor)), key=lambda x: x.factor)
+def _factor(found: LayerFlow) -> float:
+    return found.factor
+
+
+def _told(found: LayerFlow) -> str:
     return f"the way to {found.name} (a factor of {found.factor:.3g})"
 
 

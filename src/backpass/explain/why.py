@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note
 from backpass.explain.equations import equations
+from backpass.explain.ledger import carried_back
 from backpass.explain.shares import check_uncoupled, second_route
 from backpass.explain.slope import Slope, slope
-from backpass.explain.terms import Term, terms_of_new, update_terms
+from backpass.explain.terms import Term, update_terms
 from backpass.explain.update import UpdateOf, parse_target
 from backpass.pictures.images import row_images
 from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
-_NAMED = 0.99  # of the carried momentum is traced to earlier examples
-_FURTHEST = 1000  # steps back
 _CHECKED = 256  # examples that take the second route
 _PICTURES = 8  # of rows that are images
 
@@ -256,47 +255,16 @@ def _earlier(
     carried: Sequence[tuple[float, Term]],
     numbered: NDArray[np.int64],
 ) -> tuple[tuple[Earlier, ...], float, float]:
-    """Trace the carried momentum back to the examples of earlier steps, until 99 % of it is named.
-
-    Each velocity v follows ``v_new = m v + f dW + ...``, so what is carried now is the sum over earlier steps
-    k of the products of the m since, times what step k added; the rest is what was carried before them.
-    """
+    """The carried momentum by example of earlier steps; what else those steps added; what is older still."""
     found: list[Earlier] = []
     beside = rest = 0.0
-    replay = moment.replay
     for outer, carry in carried:
-        slot = carry.value
-        now = outer * float(moment.before[str(slot.name)][entry])
-        if now == 0.0 or moment.step == 1:
-            rest += now
-            continue
-        terms = terms_of_new(moment.graph, str(slot.name))
-        keep = [t for t in terms if t.value is slot]
-        m = abs(sum(t.factor(lambda n: np.asarray(moment.feeds[str(n.name)]), entry) for t in keep))
-        guess = _FURTHEST if m >= 1 or m <= 0 else math.ceil(math.log(1 - _NAMED) / math.log(m)) + 1
-        while True:
-            first = max(1, moment.step - min(guess, _FURTHEST))
-            before = float(replay.state(first - 1)[str(slot.name)][entry])
-            kept, other = 1.0, 0.0
-            steps: list[tuple[int, NDArray[np.int64], NDArray[np.float64]]] = []
-            for number in range(first, moment.step):
-                step = UpdateOf(Moment(replay, number), name, entry, set())
-                m = sum(t.factor(step.values, entry) for t in keep)
-                parts, shares, _ = step.taken_apart([t for t in terms if t.value is not slot])
-                steps = [(k, rows, m * part) for k, rows, part in steps]
-                steps.append((number, replay.record.batches.span(number - 1, number)[0], shares))
-                other = m * other + sum(v for kind, v in parts.items() if kind != "fresh gradient")
-                kept *= m
-            left = outer * kept * before
-            if abs(left) <= (1 - _NAMED) * abs(now) or first == 1 or guess >= _FURTHEST:
-                break
-            guess *= 2
-        beside, rest = beside + outer * other, rest + left
-        for number, batch, shares in steps:
-            found += [
-                Earlier(number, int(numbered[row]), float(outer * share))
-                for row, share in zip(batch, shares, strict=True)
-            ]
+        back = carried_back(moment.replay, name, entry, moment.step, str(carry.value.name), outer)
+        beside, rest = beside + back.beside, rest + back.rest
+        found += [
+            Earlier(int(step), int(numbered[row]), float(share))
+            for step, row, share in zip(back.steps, back.rows, back.shares, strict=True)
+        ]
     found.sort(key=lambda e: -abs(e.value))
     return tuple(found), beside, rest
 
