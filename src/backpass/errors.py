@@ -80,7 +80,19 @@ class RecordError(BackpassError, OSError):
 
 
 class ReplayMismatch(RecordError):
-    """A replay that is not bit-equal to the run it repeats."""
+    """A replay that is not bit-equal to the run it repeats.
+
+    Attributes
+    ----------
+    before, mark : int
+        Completed steps: the last state compared that is equal, and the first that is not.
+    tensor : str
+        The first value that differs; "" where only its hash is known.
+    """
+
+    def __init__(self, message: str, *, before: int = 0, mark: int = 0, tensor: str = "") -> None:
+        super().__init__(message)
+        self.before, self.mark, self.tensor = before, mark, tensor
 
 
 class NonFinite(BackpassError, ArithmeticError):

@@ -34,6 +34,7 @@ from backpass.visit import Visit
 
 if TYPE_CHECKING:
     from backpass.explain.blame import Blame
+    from backpass.explain.compare import Difference
     from backpass.explain.flow import Flow
     from backpass.explain.influence import Influence
     from backpass.explain.self_influence import SelfInfluence
@@ -308,6 +309,12 @@ class Run(Going):
         from backpass.explain.flow import flow
 
         return flow(self.at(self.steps if step is None else step), self.monitors)
+
+    def diff(self, other: Run) -> Difference:
+        """Where another run parts from this one, and what each was told; see `backpass.explain.compare`."""
+        from backpass.explain.compare import compare
+
+        return compare(self, other)
 
     def whatif(self, row: Any, changes: Mapping[str, Any], step: int | None = None) -> WhatIfInput:
         """The same prediction with columns of its row changed, side by side.

@@ -21,14 +21,17 @@ from cyclopts import (
 from backpass import __version__
 from backpass.cli import HELP, example
 from backpass.cli.blame import blame
+from backpass.cli.branch import branch
 from backpass.cli.check import check
 from backpass.cli.delta import delta
+from backpass.cli.diff import diff
 from backpass.cli.export import export
 from backpass.cli.flow import flow
 from backpass.cli.influence import influence
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.paths import paths
 from backpass.cli.predict import predict
+from backpass.cli.replay import replay
 from backpass.cli.report import report
 from backpass.cli.show import show
 from backpass.cli.train import train
@@ -49,6 +52,9 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "blame": blame,
     "influence": influence,
     "whatif": whatif,
+    "replay": replay,
+    "diff": diff,
+    "branch": branch,
     "report": report,
     "predict": predict,
     "export": export,

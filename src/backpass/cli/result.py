@@ -196,6 +196,7 @@ def stopped(run: Run | None, folder: Path, code: int) -> Stopped:
     if scores and run.steps:
         error.add_note(f"  So far: {', '.join(scores)}")
         error.add_note(f"  Ask it something: backpass why {folder} '{moved(run)}'")
+    error.add_note(f"  Go on with it: backpass train --resume {folder}")
     return error
 
 
@@ -209,5 +210,8 @@ def told_divergence(error: NonFinite, folder: Path) -> None:
         if run.steps:
             error.add_note(
                 f"  Look at its last good step: backpass why {folder} '{moved(run)}' --step {run.steps}"
+            )
+            error.add_note(
+                f"  Go on from an earlier one: backpass branch {folder} --at {run.steps // 2} --lr RATE"
             )
     error.details = clean(details)  # type: ignore[attr-defined]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter
 
 from backpass import defaults
-from backpass.cli import words
+from backpass.cli import example, words
 from backpass.cli.data_options import DataOptions, fraction_or_file
+from backpass.cli.going import go_on
 from backpass.cli.net_options import LearnOptions, NetOptions, training_rows
 from backpass.cli.options import FLAG, WHOLE, check_whole, default
 from backpass.cli.output import Output
@@ -33,7 +34,7 @@ Auto = Literal["auto", "reference", "compiled"]
 
 
 def train(
-    data: str,
+    data: str | None = None,
     /,
     *,
     table: DataOptions | None = None,
@@ -57,6 +58,7 @@ def train(
     time_limit: Annotated[str | None, Parameter(group=_LEARNING)] = None,
     class_weight: Annotated[Literal["balanced"] | None, Parameter(group=_LEARNING)] = None,
     start: Annotated[str | None, Parameter(group=_LEARNING)] = None,
+    resume: str | None = None,
     seed: Annotated[int, WHOLE] = 0,
     executor: Auto = "auto",
     record_mb: float = defaults.RECORD_MB,
@@ -94,6 +96,9 @@ def train(
         Let all classes count the same, however many rows they have.
     start
         A run whose weights to start from.
+    resume
+        A run that was stopped or killed, instead of data: it goes on in its own folder, and becomes the run
+        that it would have been. Of the other options only --time-limit, --json and --quiet go with it.
     seed
         Fixes the weights to start from, which rows are held out, and the order of rows.
     executor
@@ -109,6 +114,20 @@ def train(
         Print only the run folder.
     """
     output = Output(json, quiet)
+    if resume is not None:
+        counted_ = {"batch": batch, "seed": seed, "executor": executor, "record-mb": record_mb}
+        usual = {"batch": defaults.BATCH, "seed": 0, "executor": "auto", "record-mb": defaults.RECORD_MB}
+        given = {
+            "validation": validation, "test": test, "rows": rows, "epochs": epochs, "patience": patience,
+            "class-weight": class_weight, "start": start, "out": out,
+        } | {name: value if value != usual[name] else None for name, value in counted_.items()}  # fmt: skip
+        go_on(output, data, resume, _seconds(time_limit), given, (table, net, learning))
+        return
+    if data is None:
+        raise UsageError(
+            f"something is missing after train. For example:\n{example('train')}\n"
+            "  All options: backpass train --help"
+        )
     if is_run(data):
         raise UsageError(f"{data} is a run, and train takes data.\n  To use the run: backpass show {data}")
     for name, value, least in (("--batch", batch, 1), ("--epochs", epochs, 1), ("--seed", seed, 0)):

@@ -18,7 +18,7 @@ from backpass.training.forks import Stretch, batches_for, undropped
 from backpass.training.ranges import as_text, spans
 from backpass.training.record import Record
 from backpass.training.replay import Replay
-from backpass.training.resuming import costs_until, keep_best, monitors_until, until
+from backpass.training.resuming import costs_until, keep_best, until
 from backpass.training.schedules import Schedule, check, check_count
 from backpass.training.settings import Branch, Machine
 
@@ -92,7 +92,7 @@ def branched(
     found = Record(
         settings, record.step, batches, record.predict_graph, marks,
         {mark: hash for mark, hash in record.hashes.items() if mark <= at},
-        [costs_until(record, replay, at)], monitors_until(record.monitors, at), until(record, at),
+        [costs_until(record, replay, at)], record.monitors.until(at), until(record, at),
         record.fixed, record.row_data,
     )  # fmt: skip
     if at not in marks:

@@ -36,13 +36,25 @@ class Looks:
 
     def __init__(self, record: Record, data: Mapping[str, Array]) -> None:
         self.record, self.data = record, data
-        self._inspection = Inspection(record.step)
-        self._cadence = _cadence(record, self._inspection)
+        settings, steps, batch = record.settings, record.batches.steps, record.batches.batch
+        self._cadence = Cadence(0, steps)
+        if settings.record_mb:
+            self._inspection = Inspection(record.step)
+            run = steps * step_seconds(record.step, batch, settings.executor)
+            self._cadence = Cadence.of(run, self._inspection.seconds(batch), steps)
         self._plan()
 
     def _plan(self) -> None:
         step = self._cadence.after(self.record.monitors.last)
         self.next = None if step is None else step - 1  #: completed steps at which there is a look
+
+    def go_on(self) -> None:
+        """Forget a look at the end of a run that was to end and goes on now: it would not have been."""
+        seen, forks = self.record.monitors, self.record.settings.branches
+        if seen.last > max((fork.step for fork in forks), default=0):
+            if self._cadence.after(seen.last - 1) != seen.last:
+                self.record.monitors = seen.until(seen.last - 1)
+                self._plan()
 
     def at(self, done: int, state: Mapping[str, Array]) -> None:
         """Look, if it is time, at the step that comes after `done` completed ones."""
@@ -76,16 +88,3 @@ class Looks:
             first, state = done - 1, record.state(loop)
         if record.monitors.last <= first < done:
             self._look(first, state)
-
-
-def _cadence(record: Record, inspection: Inspection) -> Cadence:
-    settings, steps, batch = record.settings, record.batches.steps, record.batches.batch
-    if not settings.record_mb:
-        return Cadence(0, steps)
-    run = steps * step_seconds(record.step, batch, settings.executor)
-    return Cadence.of(run, inspection.seconds(batch), steps)
-
-
-def planned(record: Record, step: int) -> bool:
-    """Whether a look at a step (counted from 1) is one that every run of this plan has."""
-    return _cadence(record, Inspection(record.step)).after(step - 1) == step

@@ -163,6 +163,7 @@ def train_steps(
         if ending is not None and done < steps:  # it was to end here, and was killed
             status, record.outcome.message = ending
             return
+        looks.go_on()
         while done < steps:
             looks.at(done, state)
             until = min(done + chunk, steps, spacing.next(done) or steps, looks.next or steps)

@@ -29,6 +29,7 @@ References
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,6 +94,12 @@ class Monitors:
         self.names = self.names or tuple(values)
         self._rows.append(tuple(float(values[name]) for name in self.names))
         self._steps.append(int(step))
+
+    def until(self, step: int) -> Monitors:
+        """The looks at the steps up to this one."""
+        found, count = Monitors(), bisect.bisect_right(self._steps, step)
+        found.names, found._steps, found._rows = self.names, self._steps[:count], self._rows[:count]
+        return found
 
     @property
     def steps(self) -> NDArray[np.int64]:

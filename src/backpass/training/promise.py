@@ -20,7 +20,8 @@ What decides bits:
 - A kernel with products of its own does not depend on the processor: each entry of a product is one chain
   of fused multiply-adds, whatever the width of a vector (`exec/compiled/products.py`); sums run in the order
   of the program, LLVM may not reorder them (no fast-math), and exp, log, tanh are compiled in. Assumed is
-  that the processor has fused multiply-add; x86 without AVX2 has not. Nor does it depend on the number of threads.
+  that the processor has fused multiply-add; x86 without AVX2 has not. Nor does it depend on the number of
+  threads.
 - How many threads a replay uses is what the run used, on any machine.
 """
 

@@ -128,18 +128,21 @@ class Replay:
     def _compare(self, before: int, mark: int) -> None:
         """Refuse a state that is not the run's."""
         record, machine = self.record, self.record.settings.machine
-        state, what = record.state(self.loop), ""
+        state, what, tensor = record.state(self.loop), "", ""
         for name, expected in (record.checkpoints[mark] if record.has(mark) else {}).items():
             if not what and state[name].tobytes() != expected.tobytes():
                 gap = float(np.max(np.abs(state[name].astype(np.float64) - expected.astype(np.float64))))
-                what = f"{name} differs by up to {gap:.3g}"
+                what, tensor = f"{name} differs by up to {gap:.3g}", name
         known = record.hashes.get(mark)
         if not what and known is not None and digest(state) != known:
             what = f"the carried values after step {mark:,} do not have the hash that the run wrote down"
         if what:
             raise ReplayMismatch(
                 f"between steps {before:,} and {mark:,} the replay parts from the run: {what}\n"
-                f"  The run used {machine.blas}, {machine.threads} thread(s), {machine.cpu}."
+                f"  The run used {machine.blas}, {machine.threads} thread(s), {machine.cpu}.",
+                before=before,
+                mark=mark,
+                tensor=tensor,
             )
 
     def _move(self, done: int) -> None:

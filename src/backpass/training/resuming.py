@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from backpass.errors import RecordError, UsageError
 from backpass.training.judge import best_step
-from backpass.training.looking import planned
-from backpass.training.monitors import Monitors
 from backpass.training.record import Record
 from backpass.training.replay import Replay
 from backpass.training.settings import Outcome
@@ -61,10 +59,7 @@ def resumed(record: Record, replay: Replay) -> None:
     """
     outcome, done = record.outcome, record.outcome.steps
     record.costs = [costs_until(record, replay, done)]
-    record.monitors = monitors_until(record.monitors, done)
-    last, shared = record.monitors.last, max((b.step for b in record.settings.branches), default=0)
-    if last > shared and not planned(record, last):  # a look at the last steps of a run that ended
-        record.monitors = monitors_until(record.monitors, last - 1)
+    record.monitors = record.monitors.until(done)
     keep_best(record, replay)
     outcome.status, outcome.message, outcome.metrics, outcome.notes = "running", "", {}, []
 
@@ -95,12 +90,3 @@ def until(record: Record, done: int) -> Outcome:
         epochs=[dict(row) for row in whole.epochs if row["step"] <= done],
         events=[event for event in whole.events if event.step <= done],
     )
-
-
-def monitors_until(seen: Monitors, step: int) -> Monitors:
-    """The looks at the steps up to `step`."""
-    found, columns = Monitors(), seen.values
-    for i, at in enumerate(seen.steps.tolist()):
-        if at <= step:
-            found.add(at, {name: column[i] for name, column in columns.items()})
-    return found

@@ -126,8 +126,9 @@ class Scalars:
         self._costs, self._looks = total if full else self._costs, len(looks)
 
     def close(self) -> None:
-        """Give the file back; the write-ahead log is folded in."""
+        """Give the file back; the write-ahead log is folded in, and readers need none."""
         with self._disk():
+            self._database.execute("PRAGMA journal_mode=DELETE")
             self._database.close()
 
 
