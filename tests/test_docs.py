@@ -23,6 +23,7 @@ PAGES = sorted((REPO / "docs").glob("*.md"))
 #: Pages that must show something that runs.
 LESSONS = {
     "add-an-op", "backprop-from-zero", "bring-your-own-data", "how-it-runs", "read-a-backward-pass", "why",
+    "why-did-this-weight-move",
 }  # fmt: skip
 
 
