@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -46,6 +47,7 @@ class CompiledFunction:
             *(Argument(f"o_{k}", KINDS[n.dtype]) for k, n in enumerate(self.scalars.values())),
             *(Argument(f"n_{d}", "int64", array=False) for d in self.dims),
         ]
+        self._kept = threading.local()  # the memory of the last call, for the next one of the same sizes
         self.source = self._source()
         self._kernel = build(
             self.source, self.lowered.dtype, arguments, self.lowered.constants, used=self.blas
@@ -63,11 +65,20 @@ class CompiledFunction:
         lines += [f"o_{k}[0] = {self.lowered.place[n]}" for k, n in enumerate(self.scalars.values())]
         return "\n".join([*lines, "return 0", ""])
 
+    def _arena(self, dims: Mapping[str, int]) -> dict[str, Array]:
+        """Memory for these sizes; what is in it means nothing."""
+        sizes = tuple(dims[d] for d in self.dims)
+        if getattr(self._kept, "sizes", None) != sizes:
+            self._kept.arrays = arena({n: t.bind(dims) for n, t in self._memory().items()})
+            self._kept.sizes = sizes
+        found: dict[str, Array] = self._kept.arrays
+        return found
+
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         dims = dims_of(self.graph.input_types, feeds)
         place = self.lowered.place
         given = {place[n]: flat_view(feeds[name]) for name, n in self.graph.inputs.items()}
-        buffers = arena({n: t.bind(dims) for n, t in self._memory().items()})
+        buffers = self._arena(dims)
         scalars = {name: np.zeros(1, n.array_type.numpy_dtype) for name, n in self.scalars.items()}
         arrays = [*given.values(), *buffers.values(), *scalars.values()]
         with limits(self.source, self.blas):
