@@ -22,7 +22,8 @@ MODULES = ["backpass", *(m.name for m in pkgutil.walk_packages(backpass.__path__
 PAGES = sorted((REPO / "docs").glob("*.md"))
 #: Pages that must show something that runs.
 LESSONS = {
-    "add-an-op", "backprop-from-zero", "bring-your-own-data", "how-it-runs", "read-a-backward-pass", "why",
+    "add-an-op", "backprop-from-zero", "bring-your-own-data", "how-it-runs", "read-a-backward-pass", "replay",
+    "why",
     "why-did-this-weight-move",
 }  # fmt: skip
 

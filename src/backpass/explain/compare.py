@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backpass.errors import RecordError
+from backpass.errors import DataError, RecordError
 from backpass.explain.answer import Answer, Block, Equations, Note, Table
 from backpass.explain.differences import Row, differences, lines_apart
 from backpass.training.parting import Parting, part
@@ -151,7 +151,7 @@ def _at(
     try:
         one, other = Moment(a.replay, step), Moment(b.replay, step)
         after = one.after, other.after
-    except RecordError as error:
+    except (RecordError, DataError) as error:
         where = Parting(common["equal"], step, common["marks"], False, str(error))
         return Difference(**common, step=None, claim=_between(where), reason=str(error))
     gaps = _gaps(*after, a.record)
@@ -242,7 +242,8 @@ def _equal_words(a: Record, b: Record) -> str:
 def _between(found: Parting) -> str:
     low = "the start" if found.equal is None else f"step {found.equal:,}"
     high = "their end" if found.apart is None else f"step {found.apart:,}"
-    return f"The runs part between {low} and {high}. The very step cannot be found here: {found.why_not}."
+    why = found.why_not.rstrip(".")
+    return f"The runs part between {low} and {high}. The very step cannot be found here: {why}."
 
 
 def _name(run: Compared, else_: str) -> str:

@@ -51,10 +51,10 @@ class Looks:
     def go_on(self) -> None:
         """Forget a look at the end of a run that was to end and goes on now: it would not have been."""
         seen, forks = self.record.monitors, self.record.settings.branches
-        if seen.last > max((fork.step for fork in forks), default=0):
-            if self._cadence.after(seen.last - 1) != seen.last:
-                self.record.monitors = seen.until(seen.last - 1)
-                self._plan()
+        own = seen.last > max((fork.step for fork in forks), default=0)
+        if own and self._cadence.after(seen.last - 1) != seen.last:
+            self.record.monitors = seen.until(seen.last - 1)
+            self._plan()
 
     def at(self, done: int, state: Mapping[str, Array]) -> None:
         """Look, if it is time, at the step that comes after `done` completed ones."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backpass.errors import RecordError, ReplayMismatch
+from backpass.errors import DataError, RecordError, ReplayMismatch
 from backpass.training.checkpoints import digest
 from backpass.training.record import Record
 from backpass.training.replay import Replay
@@ -54,8 +54,8 @@ def part(a: Record, b: Record, replays: Callable[[], tuple[Replay, Replay]]) -> 
         Gives the replay of each; only called if it is needed, for it needs the data.
     """
     steps = min(a.outcome.steps, b.outcome.steps)
-    equal, apart, compared = _marks(a, b, steps)
-    apart = _by_costs(a, b, equal, apart, steps)
+    equal, marked, compared = _marks(a, b, steps)
+    apart = _by_costs(a, b, equal, marked, steps)
     if apart is None and equal == steps:
         return Parting(equal, None, compared)
     if apart == 0:
@@ -63,15 +63,16 @@ def part(a: Record, b: Record, replays: Callable[[], tuple[Replay, Replay]]) -> 
     try:
         first, second = replays()
         low, high = equal or 0, steps if apart is None else apart
-        if apart is None or not _same(first, second, low):  # no mark there to compare
-            if _same(first, second, high):
-                return Parting(high, None, compared)
+        if apart is not None and apart != marked and _same(first, second, high):
+            low, high = high, steps if marked is None else marked  # other costs, and the same weights yet
+        if high != marked and _same(first, second, high):
+            return Parting(high, None, compared)
         for record, replay in ((a, first), (b, second)):
             _trust(record, replay, low, high)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if _same(first, second, middle) else (low, middle)
-    except RecordError as error:
+    except (RecordError, DataError) as error:  # the data are gone or have changed; or these are not the bits
         return Parting(equal, apart, compared, False, str(error))
     return Parting(low, high, compared)
 
