@@ -43,7 +43,8 @@ def shares_along(step: Graph, along: Mapping[str, Node]) -> Node:
     Returns
     -------
     Node
-        Shape (B,): ∂C/∂ℓ_b · Σ ∇ℓ_b · along.
+        Shape (B,): ∂C/∂ℓ_b · Σ ∇ℓ_b · along. It may still read `SEED`, for what a loop carries; as it is
+        linear in the seeds, any seeds give the same.
 
     Examples
     --------

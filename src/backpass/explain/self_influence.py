@@ -90,7 +90,7 @@ def own_moves_of(replay: Replay, *, progress: Progress | None = None) -> OwnMove
             if step == steps - 1:
                 again = one.by_example(feeds)
                 found.second_route = float(np.max(np.abs(again - out["own"])))
-                eps = float(np.finfo(out["own"].dtype).eps)
+                eps = float(np.finfo(record.step["loss"].array_type.numpy_dtype).eps)
                 found.bound = 256 * eps * float(np.max(np.abs(again)))
             before = after
         if progress is not None:

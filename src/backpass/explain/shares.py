@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
+from backpass.explain.inspection import SEED, shares_along
 from backpass.ir import Graph, Node
 from backpass.ir.node import inputs_of
-from backpass.ops import Broadcast, MatMul, ScatterAdd, Sum, Transpose, Uniform
-from backpass.passes import Term, backward, linear_terms, retyped
+from backpass.ops import Broadcast, MatMul, ScatterAdd, Sum, Transpose, Uniform, data
+from backpass.passes import Term, backward, linear_terms, retyped, simplify
 
 Index = tuple[int, ...]
 Values = Callable[[Node], Array]
@@ -121,6 +122,27 @@ def _seen(node: Node, index: tuple[int | slice, ...]) -> tuple[Node, tuple[int |
     return node, index
 
 
+def by_own_pass(
+    graph: Graph, parameter: str, entry: Index, feeds: Mapping[str, Array]
+) -> NDArray[np.float64]:
+    """Each example's part of one entry of a gradient, shape (B,), where something mixes the examples.
+
+    That of an example is the backward pass seeded with its own ∂C/∂ℓ only, which passes through what the
+    other examples are, too. All of them come from one pass in f64: see `inspection.shares_along`.
+    """
+    along = data("direction", graph.inputs[parameter].array_type)
+    program = retyped(simplify(Graph({"shares": shares_along(graph, {parameter: along})}), fold=True), "f64")
+    given = {
+        name: np.asarray(feeds[name], np.float64 if node.dtype == "f64" else None)
+        for name, node in program.inputs.items()
+        if name in feeds
+    }
+    direction = np.zeros(feeds[parameter].shape)
+    direction[entry] = 1.0
+    ones = np.ones(len(feeds["x"]))
+    return np.asarray(ReferenceFunction(program)(given | {"direction": direction, SEED: ones})["shares"])
+
+
 def check_uncoupled(graph: Graph, parameter: str = "") -> None:
     """Refuse what an example does to other examples' losses: it is no share of its own.
 
@@ -136,24 +158,32 @@ def check_uncoupled(graph: Graph, parameter: str = "") -> None:
     UsageError
         Names the value that mixes the examples, and the parameters that come after all such values.
     """
-    mixing = _mixing(graph)
-    if not mixing:
+    mixing = mixed_after(graph, parameter) if parameter else next(iter(_mixing(graph)), None)
+    if mixing is None:
         return
-    touched = {name: set(mixing) & _after(graph, node) for name, node in _parameters(graph).items()}
-    if parameter and not touched[parameter]:
-        return
-    node = next(n for n in mixing if not parameter or n in touched[parameter])
-    free = [name for name, found in touched.items() if not found]
+    name = mixing.name or mixing.op.name
+    if not parameter:
+        raise UsageError(
+            f"{name} mixes the examples of the batch, so over a whole run what one of them did is not told apart "
+            "from the others.\n  Ask why a weight moved in one step, or for blame by row, step or epoch; or train "
+            "with LayerNorm, which normalises each example by itself."
+        )
+    free = [other for other in _parameters(graph) if mixed_after(graph, other) is None]
     raise UsageError(
-        f"{node.name or node.op.name} mixes the examples of the batch, so a row of the gradient's product is "
-        f"no example's share{f' in {parameter}' if parameter else ''}"
-        + (f"\n  Ask for a weight that comes after it: {', '.join(free)}." if free else "")
+        f"{name} mixes the examples of the batch, so a row of the gradient's product is no example's share "
+        f"in {parameter}" + (f"\n  Ask for a weight that comes after it: {', '.join(free)}." if free else "")
     )
+
+
+def mixed_after(graph: Graph, parameter: str) -> Node | None:
+    """The first value after a parameter that reads the whole batch at once, as batch normalisation does."""
+    touched = _after(graph, graph.inputs[parameter])
+    return next((node for node in _mixing(graph) if node in touched), None)
 
 
 def is_coupled(graph: Graph, parameter: str) -> bool:
     """Whether something mixes the examples after a parameter; see `check_uncoupled`."""
-    return not _after(graph, graph.inputs[parameter]).isdisjoint(_mixing(graph))
+    return mixed_after(graph, parameter) is not None
 
 
 def _parameters(graph: Graph) -> dict[str, Node]:

@@ -30,7 +30,7 @@ from backpass.data import mapped
 from backpass.errors import ShapeError
 from backpass.exec.base import Array
 from backpass.explain.backwards import slots_of, step_backwards
-from backpass.explain.inspection import Inspection, loss_gradient
+from backpass.explain.inspection import SEED, Inspection, loss_gradient
 from backpass.explain.shares import check_uncoupled
 from backpass.training.record import Record
 from backpass.training.replay import Replay
@@ -164,6 +164,7 @@ class _Sweep:
         self.back = Inspection(step_backwards(step), self.record.batches.batch, self.steps)
         program = loss_gradient(self.record.predict_graph, self.parameters)
         self.gradient = Inspection(program, len(x), self.steps)
+        self.kind = step["loss"].array_type.numpy_dtype
         start = self.record.checkpoints[0]
         #: what is felt of each velocity after the step that is looked at
         self.felt = {name: np.zeros_like(start[name]) for name in slots_of(step)}
@@ -222,7 +223,7 @@ class _Sweep:
         given = given | before
         given |= {f"after_{name}": array for name, array in after.items()}
         given |= {f"felt_{name}": array for name, array in (gradient | self.felt).items()}
-        out = self.back(given)
+        out = self.back(given | {SEED: np.ones(len(rows), self.kind)})
         self.felt = {name: out[f"before_{name}"] for name in self.felt}
         shares = out["shares"].astype(np.float64)
         np.add.at(found.influence, rows, shares)

@@ -13,7 +13,8 @@ from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Table
 from backpass.explain.places import Place, place
 from backpass.ir import Graph, Node
-from backpass.ir.types import dims_of
+from backpass.ir.op import FLOATS
+from backpass.ir.types import ArrayType, dims_of
 from backpass.ir.xp import NUMPY
 from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
@@ -104,11 +105,11 @@ def whatif(moment: Moment, target: str, value: float, row_numbers: NDArray[np.in
         There is no such number, it is an integer or a truth value, or nothing depends on it.
     """
     graph, at = moment.graph, place(moment, target)
-    if at.node.dtype not in ("f32", "f64"):
+    if at.node.dtype not in FLOATS:
         raise UsageError(f"{target} is {at.node.type}: only real numbers can be set")
     if not np.isfinite(value):
         raise UsageError(f"{target} can be set to a finite number only, got {value}")
-    before = {node: np.asarray(array) for node, array in moment.values.items()}
+    before = moment.values
     array = np.array(before[at.node])
     was = float(array[at.entry])
     array[at.entry] = value
@@ -139,7 +140,7 @@ def _changed(
     for node, op in zip(graph.nodes, graph.bound(dims_of(graph.input_types, feeds)), strict=True):
         if node is not start and any(x in found for x in node.inputs):
             with np.errstate(all="ignore"):
-                found[node] = np.asarray(op.forward(NUMPY, *(found.get(x, before[x]) for x in node.inputs)))
+                found[node] = op.forward(NUMPY, *(found.get(x, before[x]) for x in node.inputs))
     return found
 
 
@@ -147,9 +148,10 @@ def _pairs(graph: Graph, before: Mapping[Node, Array], after: Mapping[Node, Arra
     """The numbers to compare: single ones, those that belong to the changed entry, norms of the others."""
     found = [Pair(str(at), float(before[at.node][at.entry]), float(after[at.node][at.entry]))]
     for name, node in graph.named.items():
-        if node not in after or node is at.node or node.dtype not in ("f32", "f64"):
+        real = isinstance(node.type, ArrayType) and node.dtype in FLOATS
+        if node not in after or node is at.node or not real:
             continue
-        was, now = before[node].astype(np.float64), after[node].astype(np.float64)
+        was, now = (np.asarray(values[node], np.float64) for values in (before, after))
         if not was.shape:
             found.append(Pair(name, float(was), float(now)))
         elif name in (f"d{at.name}", f"{at.name}_new", f"Δ{at.name}"):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note
 from backpass.explain.equations import equations
 from backpass.explain.ledger import carried_back
-from backpass.explain.shares import check_uncoupled, second_route
+from backpass.explain.shares import by_own_pass, mixed_after, second_route
 from backpass.explain.slope import Slope, slope
 from backpass.explain.terms import Term, update_terms
 from backpass.explain.update import UpdateOf, parse_target
@@ -71,7 +71,13 @@ class Why(Answer):
     parts : tuple of Part
         They and `rounding` add up to `update`.
     examples : tuple of Share
-        They add up to the part "fresh gradient"; largest first.
+        They add up to the part "fresh gradient"; largest first. Where `mixed` says so, each is what a
+        backward pass gives that is seeded with this example's loss only.
+    mixed : str
+        The value between the weight and the cost that reads the whole batch at once (batch normalisation), if
+        there is one. The rows of the gradient's product are then no shares of examples; they are `rows`.
+    rows : tuple of Share
+        See `mixed`; they add up to the part "fresh gradient", too. Empty where nothing mixes the examples.
     earlier : tuple of Earlier
         With `earlier_other` and `earlier_rest` they add up to the part "carried momentum"; largest first.
     earlier_other, earlier_rest : float
@@ -100,6 +106,8 @@ class Why(Answer):
     bound: float
     second_route: float
     second_route_bound: float
+    mixed: str = ""
+    rows: tuple[Share, ...] = ()
     earlier: tuple[Earlier, ...] = ()
     earlier_other: float = 0.0
     earlier_rest: float = 0.0
@@ -110,13 +118,22 @@ class Why(Answer):
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        return (
+        found = (
             Check("balance", self.rounding, self.bound, "the parts and the update"),
             Check(
                 "second route", self.second_route, self.second_route_bound,
                 "each example's share and its own pass in f64",
             ),
         )  # fmt: skip
+        if not self.mixed:
+            return found
+        gap = self.fresh - math.fsum(s.value for s in self.examples)
+        return (*found, Check("by example", gap, self.second_route_bound, "the examples and the rows"))
+
+    @property
+    def fresh(self) -> float:
+        """The part that the fresh gradient is."""
+        return next(p.value for p in self.parts if p.name == "fresh gradient")
 
     def blocks(self) -> list[Block]:
         parts = (*self.parts, Part("rounding", self.rounding))
@@ -129,19 +146,29 @@ class Why(Answer):
         ]
         pulling = [s for s in self.examples if s.value]
         if pulling:
-            fresh = next(p.value for p in self.parts if p.name == "fresh gradient")
-            entries = tuple(
-                Entry(f"row {s.row:,}", s.value, f"{s.label} read as {s.read_as}" if s.label else "")
-                for s in pulling
-            )
             of = f"{len(pulling)} of the {len(self.examples)} rows of the batch pull at it"
-            found.append(Ledger(f"by example: {of}", entries, fresh, "fresh gradient", "other rows"))
+            found.append(self._by(f"by example: {of}", pulling))
+        if self.mixed:
+            found.append(
+                Note(
+                    f"{self.mixed} mixes the examples of the batch: an example's part is that of a pass of "
+                    "its own, through what the others are. The rows of the gradient's product differ from that."
+                )
+            )
+            found.append(self._by("by row of the gradient's product", [s for s in self.rows if s.value]))
         if self.pictures:
             words = ", ".join(f"row {s.row:,}" for s in pulling[:_PICTURES])
             found.append(Figure("the rows that pull the most", self.pictures, words))
         if any(e.value for e in self.earlier):
             found.append(self._carried())
         return [*found, self.cost_along.figure(self.target)]
+
+    def _by(self, title: str, shares: Sequence[Share]) -> Ledger:
+        entries = tuple(
+            Entry(f"row {s.row:,}", s.value, f"{s.label} read as {s.read_as}" if s.label else "")
+            for s in shares
+        )
+        return Ledger(title, entries, self.fresh, "fresh gradient", "other rows")
 
     def _carried(self) -> Ledger:
         entries = [Entry(f"step {e.step:,}, row {e.row:,}", e.value) for e in self.earlier if e.value]
@@ -151,7 +178,9 @@ class Why(Answer):
         )
         entries += [Entry(name, value) for name, value in others if value]
         total = next(p.value for p in self.parts if p.name == "carried momentum")
-        title = "the carried momentum, by example of earlier steps"
+        title = (
+            f"the carried momentum, by {'row of the product' if self.mixed else 'example'} of earlier steps"
+        )
         return Ledger(title, tuple(entries), total, "carried momentum", "other parts")
 
 
@@ -174,12 +203,11 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
     Raises
     ------
     UsageError
-        There is no such weight, or its update is not a sum over examples.
+        There is no such weight, or its gradient is not a sum over examples.
     """
     graph, record = moment.graph, moment.replay.record
     name, entry = parse_target(graph, target)
     target = f"{name}[{','.join(map(str, entry))}]"
-    check_uncoupled(graph, name)
     numbered = np.arange(record.settings.data.rows) if row_numbers is None else row_numbers
     batch = record.batches.span(moment.step - 1, moment.step)[0]
     gradient = graph[f"d{name}"]
@@ -194,22 +222,30 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
     parts = [Part(kind, value) for kind, value in found.items()]
 
     rounding = update - math.fsum(p.value for p in parts)
+    scale_of = sum(t.factor(step.values, entry) for t in terms if t.value is gradient and t.clipped is None)
+    mixing, rows = mixed_after(graph, name), shares
+    if mixing is not None:
+        shares = scale_of * by_own_pass(graph, name, entry, moment.feeds)
     count = len(batch) + len(parts) - 1
-    gross = float(np.sum(np.abs(shares))) + sum(abs(p.value) for p in parts if p.name != "fresh gradient")
+    others = sum(abs(p.value) for p in parts if p.name != "fresh gradient")
+    gross = float(max(np.sum(np.abs(shares)), np.sum(np.abs(rows)))) + others
     eps = float(np.finfo(step.after[name].dtype).eps)
     scale = abs(before) + gross
     earlier, other, rest = _earlier(moment, name, entry, carried, numbered)
 
     largest = np.argsort(-np.abs(shares), kind="stable")
     checked = [int(b) for b in largest[:_CHECKED]]
-    scale_of = sum(t.factor(step.values, entry) for t in terms if t.value is gradient and t.clipped is None)
     again = scale_of * second_route(graph, name, entry, moment.feeds, checked)
     gap = float(np.max(np.abs(again - shares[checked]), initial=0.0))
 
     labels = _labels(moment)
-    examples = tuple(
-        Share(int(numbered[batch[b]]), float(shares[b]), *(labels[b] if labels else ())) for b in largest
-    )
+
+    def named(values: NDArray[np.float64], order: NDArray[np.int64]) -> tuple[Share, ...]:
+        return tuple(
+            Share(int(numbered[batch[b]]), float(values[b]), *(labels[b] if labels else ())) for b in order
+        )
+
+    examples = named(shares, largest)
     return Why(
         question="why",
         target=target,
@@ -224,6 +260,8 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
         bound=4 * (count + 1) * eps * scale,
         second_route=gap,
         second_route_bound=256 * eps * scale,
+        mixed="" if mixing is None else mixing.name or mixing.op.name,
+        rows=() if mixing is None else named(rows, np.argsort(-np.abs(rows), kind="stable")),
         earlier=earlier,
         earlier_other=other,
         earlier_rest=rest,

@@ -90,7 +90,8 @@ class Op(ABC):
     notation, tex : str
         Valid Python, and LaTeX, with ``{0}``, ``{1}`` for the inputs, ``{*}`` for all of them, ``{(*)}`` for
         a tuple of them, and ``{field}`` for settings. A notation that calls a function which NumPy does not
-        have is defined in the program's prelude, from the op's own forward rule.
+        have is defined in the program's prelude, from the op's own forward rule. Left out, an op is written
+        as a call by its name, with its inputs and settings.
     tex_scaled : str
         LaTeX where an input is one number, repeated; empty where that makes no difference.
     precedence : Precedence
@@ -125,8 +126,8 @@ class Op(ABC):
     """
 
     name: ClassVar[str]
-    notation: ClassVar[str]
-    tex: ClassVar[str]
+    notation: ClassVar[str] = ""
+    tex: ClassVar[str] = ""
     tex_scaled: ClassVar[str] = ""
     precedence: ClassVar[Precedence] = Precedence.ATOM
     view: ClassVar[bool] = False
@@ -163,13 +164,21 @@ class Op(ABC):
     def vjp(self, adj: Any, y: Node, /, *xs: Any) -> tuple[Node | Blocked | None, ...]:
         """Adjoints of the inputs from the adjoint of the output."""
 
+    @property
+    def template(self) -> str:
+        """`notation`, or else a call of the op's name with its inputs and settings."""
+        return self.notation or f"{self.name}({', '.join(['{*}', *(f'{{{k}}}' for k in self.settings())])})"
+
     def source(self) -> str:
         """`notation` with this op's settings filled in."""
-        return self._filled(self.notation)
+        return self._filled(self.template)
 
     def latex(self) -> str:
         """`tex` with this op's settings filled in."""
-        return self._filled(self.tex)
+        if self.tex:
+            return self._filled(self.tex)
+        called, _, rest = self.template.partition("(")
+        return rf"\operatorname{{{called.replace('_', chr(92) + '_')}}}({self._filled(rest)}"
 
     def flops(self, y: Any, /, *xs: Any) -> int:
         """Floating-point operations, from types whose named dimensions are bound."""

@@ -92,7 +92,7 @@ def traced(op: Op, names: list[str] | None = None) -> tuple[list[str], Expr]:
 def _symbolic(op: Op) -> tuple[Op, list[str]]:
     """The op with the numbers that its notation names as settings replaced by those names."""
     numbers = {f for f, v in op.settings().items() if isinstance(v, (int, float))}
-    shown = [f for f in op.settings() if f in numbers and "{" + f + "}" in op.notation]
+    shown = [f for f in op.settings() if f in numbers and "{" + f + "}" in op.template]
     op = copy.copy(op)
     for name in shown:
         object.__setattr__(op, name, Expr("name", (name,)))
