@@ -62,6 +62,7 @@ def test_what_did_not_reach_the_disk_is_computed_again(step: int, tmp_path: Path
     with sqlite3.connect(path / "record.sqlite") as database:
         database.execute("DELETE FROM costs")
         database.execute("DELETE FROM hashes WHERE step > 20")
+        database.execute("DELETE FROM monitors")
     (path / ".run.json.123.tmp").write_bytes(b"half of it")
     (path / "checkpoints" / "000000999.safetensors").write_bytes(b"of later")
     run = bp.resume(path, data())

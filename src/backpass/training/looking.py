@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from backpass.exec.base import Array, Loop
 from backpass.training.checkpoints import step_seconds
 from backpass.training.monitors import Cadence, Inspection
 from backpass.training.record import Record
+
+if TYPE_CHECKING:
+    from backpass.training.replay import Replay
 
 
 def feeds_of(
@@ -55,6 +59,11 @@ class Looks:
         if own and self._cadence.after(seen.last - 1) != seen.last:
             self.record.monitors = seen.until(seen.last - 1)
             self._plan()
+
+    def fill(self, replay: Replay, done: int) -> None:
+        """Look again at steps up to this one whose looks are lost."""
+        while self.next is not None and self.next < done:
+            self._look(self.next, replay.state(self.next))
 
     def at(self, done: int, state: Mapping[str, Array]) -> None:
         """Look, if it is time, at the step that comes after `done` completed ones."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from backpass.errors import RecordError, UsageError
 from backpass.training.judge import best_step
+from backpass.training.looking import Looks
 from backpass.training.record import Record
 from backpass.training.replay import Replay
 from backpass.training.settings import Outcome
@@ -60,6 +61,7 @@ def resumed(record: Record, replay: Replay) -> None:
     outcome, done = record.outcome, record.outcome.steps
     record.costs = [costs_until(record, replay, done)]
     record.monitors = record.monitors.until(done)
+    Looks(record, replay.data).fill(replay, done)
     keep_best(record, replay)
     outcome.status, outcome.message, outcome.metrics, outcome.notes = "running", "", {}, []
 
