@@ -238,7 +238,7 @@ def _claim(
         if u.dead >= _DEAD:
             words.append(f"{u.dead:.0%} of the units of {u.name} are dead: no row of the batch moves them.")
         elif u.saturated >= _SATURATED and u.dead != u.saturated:
-            words.append(f"{u.saturated:.0%} of the values of {u.name} are saturated.")
+            words.append(f"{u.saturated:.0%} of the values of {u.name} lie where it is flat.")
     return " ".join(words + _trend(layers, monitors))
 
 
