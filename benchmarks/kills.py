@@ -113,7 +113,11 @@ def main(count: int) -> int:
         length = time.monotonic() - began
     print(f"an unbroken training takes {length:.1f} s")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.map(one, [(number, length, whole) for number in range(count)], chunksize=1)
+        work = [(number, length, whole) for number in range(count)]
+        found = []
+        for what in pool.imap_unordered(one, work):
+            found.append(what)
+            print(f"{len(found)}/{count} {what[0]}", file=sys.stderr)
     shutil.rmtree(parent)
     words = [what for what, _ in found]
     for what in sorted(set(words)):

@@ -15,7 +15,7 @@ import backpass as bp
 from backpass.errors import RecordError, UsageError
 from backpass.training.branching import rows_to_drop
 from backpass.training.optimisers import SGD
-from backpass.training.schedules import Cosine
+from backpass.training.schedules import Cosine, OnPlateau
 from backpass.training.settings import FORMAT
 
 
@@ -89,6 +89,18 @@ def test_numbers_of_the_program_change_there_and_not_before() -> None:
     assert float(before["lr"]) == pytest.approx(0.1 * (1 + np.cos(np.pi * 19 / run.steps)), rel=1e-6)
     assert rate.lr == 0.2
     assert branch.verify() == longer
+
+
+def test_a_new_schedule_does_not_know_what_the_old_one_decided(whole: bp.Run, tmp_path: Path) -> None:
+    before = [event for event in whole.record.outcome.events if event.step <= 100]
+    assert before
+    branch = whole.branch(100, lr=OnPlateau(0.02, patience=3), out=tmp_path / "b")
+    assert float(branch.at(101).feeds["lr"]) == np.float32(0.02)
+    assert float(branch.at(100).feeds["lr"]) == np.float32(0.005)
+    assert branch.record.outcome.events[: len(before)] == before
+    later = [event.step for event in branch.record.outcome.events[len(before) :]]
+    assert min(later) > 100 + 3 * 11
+    assert bp.load(tmp_path / "b", data()).verify() == branch.steps
 
 
 def test_a_branch_of_a_branch(whole: bp.Run, tmp_path: Path) -> None:

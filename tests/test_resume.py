@@ -72,6 +72,14 @@ def test_what_did_not_reach_the_disk_is_computed_again(step: int, tmp_path: Path
     assert bp.load(path).verify() == whole.steps
 
 
+def test_a_best_state_that_is_lost_is_computed_again(tmp_path: Path, whole: bp.Run) -> None:
+    path = as_killed(interrupted(tmp_path / "a", 300))
+    best = bp.load(path).record.outcome.best_step
+    assert best == whole.record.outcome.best_step == 198
+    (path / "checkpoints" / f"{best:09d}.safetensors").unlink()
+    assert_equal(bp.resume(path, data()), whole)
+
+
 @pytest.mark.usefixtures("often")
 def test_stopped_again_and_again(tmp_path: Path, whole: bp.Run) -> None:
     from going import Interrupt
