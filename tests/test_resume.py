@@ -92,10 +92,14 @@ def test_stopped_again_and_again(tmp_path: Path, whole: bp.Run) -> None:
     assert_equal(bp.resume(path, data()), whole)
 
 
-def test_a_run_killed_where_it_was_to_end_ends_there(tmp_path: Path, whole: bp.Run) -> None:
+def test_a_run_stopped_where_it_was_to_end_ends_there(tmp_path: Path, whole: bp.Run) -> None:
     path = interrupted(tmp_path / "a", whole.steps)
-    run = bp.resume(path, data())
-    assert_equal(run, whole)
+    assert_equal(bp.resume(path, data()), whole)
+    path = as_killed(interrupted(tmp_path / "b", whole.steps))
+    with sqlite3.connect(path / "record.sqlite") as database:
+        database.execute("DELETE FROM monitors")
+    assert_equal(bp.resume(path, data()), whole)
+    assert bp.load(path).verify() == whole.steps
 
 
 def test_a_time_limit_adds_up_and_is_over_when_it_has_ended_the_run(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.errors import RecordError, UsageError
-from backpass.training.judge import best_step
+from backpass.training.judge import Judge, best_step
 from backpass.training.looking import Looks
 from backpass.training.record import Record
 from backpass.training.replay import Replay
 from backpass.training.settings import Outcome
+from backpass.training.stopping import EarlyStopping
 
 _STRETCH = 1000  # steps computed at once
 
@@ -56,14 +57,29 @@ def check_held(record: Record, held: Mapping[str, Any]) -> None:
 def resumed(record: Record, replay: Replay) -> None:
     """Make a record one that `train_steps` goes on with, as if it had never been stopped.
 
-    What did not reach the disk is computed again: costs, and the best state.
+    What did not reach the disk is computed again: costs, looks, and the best state.
     """
-    outcome, done = record.outcome, record.outcome.steps
+    outcome = record.outcome
+    rule = None if record.settings.stop is None else EarlyStopping(**record.settings.stop)
+    if outcome.status == "running" and outcome.steps and Judge(record, rule).remember() is not None:
+        _back(record)  # it was killed as it ended: the end is done once more, with all that belongs to it
+    done = outcome.steps
     record.costs = [costs_until(record, replay, done)]
     record.monitors = record.monitors.until(done)
     Looks(record, replay.data).fill(replay, done)
     keep_best(record, replay)
     outcome.status, outcome.message, outcome.metrics, outcome.notes = "running", "", {}, []
+
+
+def _back(record: Record) -> None:
+    """Forget the last checkpoint, and what came after the one before."""
+    outcome = record.outcome
+    outcome.steps = record.before(outcome.steps - 1)[0]
+    for mark in [mark for mark in record.checkpoints if mark > outcome.steps]:
+        del record.checkpoints[mark]
+    record.hashes = {mark: hash for mark, hash in record.hashes.items() if mark <= outcome.steps}
+    outcome.epochs = [row for row in outcome.epochs if row["step"] <= outcome.steps]
+    outcome.events = [event for event in outcome.events if event.step <= outcome.steps]
 
 
 def keep_best(record: Record, replay: Replay) -> None:
