@@ -237,12 +237,13 @@ def test_coupled_examples_are_refused_by_example_and_told_by_step() -> None:
     assert asked(run, f"{last}[0]").balanced  # it comes after the batch norm
 
 
-def test_quantities_have_rows_and_no_classes() -> None:
+def test_quantities_are_told_in_the_units_of_the_data() -> None:
     data = (X, X @ np.arange(6.0))
     run = train(SGD(0.01), network=bp.Network([bp.Dense(4, "tanh"), bp.Dense(1)]), data=data)
     answer = asked(run, "W1[0,0]")
     assert answer.balanced
-    assert {b.label for b in answer.blamed} == {""}
+    amounts = dict(zip(range(len(X)), data[1], strict=True))
+    assert all(b.label == f"{amounts[b.number]:.4g}" for b in answer.blamed)
     with pytest.raises(UsageError, match="no classes"):
         asked(run, "W1[0,0]", by="class")
 

@@ -141,3 +141,9 @@ def test_an_op_without_a_notation_is_printed_by_its_name() -> None:
     assert "= bent(z1)" in run.text()
     assert "def bent(x):" in run.text()
     assert r"\operatorname{bent}(z^{1})" in run.text("latex")
+
+
+def test_a_loss_that_cuts_may_be_trained_with_clipped_gradients() -> None:
+    run = run_of("huber", "adam clip", "f64")
+    assert "clip = 0.01" in run.text()
+    compile(run.text(), "program", "exec")

@@ -384,7 +384,7 @@ def test_a_corrupted_self_influence_is_caught(monkeypatch: pytest.MonkeyPatch) -
     assert not self_influence(run.replay, run.rows.numbers).balanced
 
 
-def test_quantities_have_no_classes() -> None:
+def test_quantities_are_answered_not_read() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((40, 3))
     y = X @ [1.0, 2.0, -1.0]
@@ -392,13 +392,16 @@ def test_quantities_have_no_classes() -> None:
     run = bp.train(bp.Network([bp.Dense(6, "tanh"), bp.Dense(1)]), (X, y), epochs=30, batch=8)
     suspects = self_influence(run.replay, run.rows.numbers)
     assert suspects.suspects[0].row == 7
-    assert suspects.suspects[0].label == ""
+    assert suspects.suspects[0].label == f"{y[7]:.4g}"
+    assert f"row 7, {y[7]:.4g} taken for" in suspects.claim
     x, t = (a[:2] for a in run.parts["train"])
     answer = influence(run.replay, run.rows.numbers, x, t)
     assert answer.balanced
     assert answer.inputs == 2
     assert answer.label == "" == answer.read_as
     assert "read as" not in answer.text() + suspects.text()
+    assert "answered" in answer.text()
+    assert "answered" in suspects.text()
 
 
 # ---- refused

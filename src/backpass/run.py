@@ -345,6 +345,8 @@ class Run(Going):
             changes=told,
             columns=self.preparation.columns,
             outputs=[str(name) for name in self.answers_named],
+            classes=self.settings.data.task == "classification",
+            units=self.preparation.in_units,
             step=step,
         )
 
@@ -370,8 +372,10 @@ class Run(Going):
             Called with the steps done, and all of them.
         """
         from backpass.explain.blame import blame
+        from backpass.explain.naming import Naming
 
-        return blame(self.replay, self.rows.numbers, target, by, start, stop, progress)
+        found = blame(self.replay, self.rows.numbers, target, by, start, stop, progress)
+        return Naming(self.record).named(found)
 
     def influence(
         self, given: Any, *, verify: int = 0, progress: Callable[[int, int], None] | None = None

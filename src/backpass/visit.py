@@ -12,6 +12,7 @@ from backpass.training.replay import Moment, Replay
 
 if TYPE_CHECKING:
     from backpass.explain.delta import Delta
+    from backpass.explain.naming import Naming
     from backpass.explain.paths import Paths
     from backpass.explain.value import Value
     from backpass.explain.whatif import WhatIf
@@ -61,19 +62,19 @@ class Visit(Moment):
         """
         from backpass.explain.why import why
 
-        return why(self, target, row_numbers=self.numbers)
+        return self._naming.named(why(self, target, row_numbers=self.numbers))
 
     def value(self, target: str) -> Value:
         """The equation of a number of this step, with its terms filled in: ``"a1[12,7]"``, ``"C"``."""
         from backpass.explain.value import value
 
-        return value(self, target)
+        return self._naming.named(value(self, target))
 
     def delta(self, target: str) -> Delta:
         """Where the error at a unit came from, and what was lost on the way: ``"δ1[12,7]"``."""
         from backpass.explain.delta import delta
 
-        return delta(self, target)
+        return self._naming.named(delta(self, target))
 
     def paths(self, target: str, top: int = 10, example: int | str | None = None) -> Paths:
         """The strongest paths from the cost to a weight, through named z and a: ``"W1[5,2]"``.
@@ -88,7 +89,7 @@ class Visit(Moment):
         """
         from backpass.explain.paths import paths
 
-        return paths(self, target, top, example)
+        return self._naming.named(paths(self, target, top, example))
 
     def whatif(self, target: str, value: float) -> WhatIf:
         """This step with one number set otherwise, side by side: a weight, ``"lr"``, ``"a1[12,7]"``."""
@@ -101,6 +102,12 @@ class Visit(Moment):
         from backpass.explain.worked import worked
 
         return worked(self, self.numbers, example)
+
+    @cached_property
+    def _naming(self) -> Naming:
+        from backpass.explain.naming import Naming
+
+        return Naming(self.replay.record, self.rows)
 
     def __repr__(self) -> str:
         of = self.replay.record.outcome.steps

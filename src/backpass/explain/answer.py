@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 
@@ -166,6 +167,10 @@ class Answer:
         The values of the program that were read.
     besides : tuple of Check
         What was checked because somebody asked, besides `checks`.
+    meaning : str
+        What the target stands for, where it has a name: the column, the row, the output.
+    names : dict of str to str
+        The same for the numbers that `blocks` name: ``{"x[3,7]": "age of row 417"}``. See `explain.naming`.
     """
 
     question: str
@@ -174,6 +179,8 @@ class Answer:
     claim: str
     evidence: tuple[str, ...] = ()
     besides: tuple[Check, ...] = ()
+    meaning: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def blocks(self) -> list[Block]:
         """What to show after the claim, in order; `checks` come last by themselves."""

@@ -14,13 +14,12 @@ from backpass.data import mapped
 from backpass.errors import UsageError, nearest
 from backpass.explain import ledger
 from backpass.explain.answer import Answer, Block, Check, Entry, Figure, Ledger, Note
-from backpass.explain.examples import pictures
+from backpass.explain.examples import article, described, labels_of, pictures, verb_of
 from backpass.explain.plan import Plan, plan
 from backpass.explain.shares import check_uncoupled
 from backpass.explain.tally import BY, Tally
 from backpass.explain.update import parse_target
 from backpass.explain.words import percent, signed
-from backpass.training.evaluate import classes_of
 from backpass.training.replay import Replay
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -119,7 +118,7 @@ class Blame(Answer):
         found = [
             Check("balance", self.rounding, self.bound, "all parts and what the weight moved by"),
             Check("worst step", self.worst, self.worst_bound, "the parts of a single step and its update"),
-            Check("replay", self.gap, 0.0, f"the weights at {self.compared} checkpoints of the run"),
+            Check("replay", self.gap, 0.0, "the weights computed again and those that the run kept"),
         ]
         if self.second_route_bound:
             words = "shares and each example's own pass in f64"
@@ -221,7 +220,7 @@ def blame(
         question="blame",
         target=target,
         step=None,
-        claim=_claim(target, by, first, last, tally, parts, blamed),
+        claim=_claim(target, by, first, last, tally, parts, blamed, verb_of(replay.record)),
         evidence=tuple(sorted(tally.evidence)),
         by=by,
         first=first,
@@ -290,8 +289,7 @@ def _blamed(replay: Replay, numbers: Indices, tally: Tally, by: str) -> tuple[Bl
         called, labels = order, [names[k] for k in order]
     elif BY[by] == "row":
         called = numbers[order]
-        if names:
-            labels = [names[k] for k in classes_of(mapped.take(replay.data["t"], order))]
+        labels = labels_of(replay.record, mapped.take(replay.data["t"], order))
     else:
         called = order + 1 + (tally.start if by == "step" else 0)
     columns = called.tolist(), tally.net[order].tolist(), tally.gross[order].tolist(), labels
@@ -301,7 +299,8 @@ def _blamed(replay: Replay, numbers: Indices, tally: Tally, by: str) -> tuple[Bl
 def _pictures(replay: Replay, tally: Tally, blamed: tuple[Blamed, ...]) -> str:
     order = np.argsort(-np.abs(tally.net), kind="stable")[: min(_PICTURES, len(blamed))]
     names = [
-        f"row {b.number:,}\n{b.net:+.2g}\n{b.label and f'a {b.label}'}".strip() for b in blamed[: len(order)]
+        f"row {b.number:,}\n{b.net:+.2g}\n{b.label and article(b.label)}".strip()
+        for b in blamed[: len(order)]
     ]
     title = "The most blamed rows"
     return pictures(replay.record, title, replay.data["x"], order.tolist(), names)
@@ -315,6 +314,7 @@ def _claim(
     tally: Tally,
     parts: list[Part],
     blamed: tuple[Blamed, ...],
+    verb: str,
 ) -> str:
     count = last - first + 1
     over = f"{count:,} step{'s' * (count > 1)}" + ("" if first == 1 else f", {first:,} to {last:,}")
@@ -331,7 +331,8 @@ def _claim(
     if by == "class":
         return f"{words} Class {leader.label} took it {way} by {abs(leader.net):.4g}, more than any other."
     word = BY[by]
-    called = f"{word.capitalize()} {leader.number:,}" + (f" (a {leader.label})" if leader.label else "")
+    known = described(leader.label, leader.label, verb)
+    called = f"{word.capitalize()} {leader.number:,}" + (f" ({known})" if known else "")
     words += f" {called} took it {way} by {abs(leader.net):.4g}, more than any other {word}."
     if len(blamed) <= _TOP:
         return words

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Check, Entry, Figure, Ledger, Note, Table
-from backpass.explain.examples import described, labels_of, pictures, read_as
+from backpass.explain.examples import described, labels_of, pictures, read_as, verb_of
 from backpass.explain.removal import Removal, verified
 from backpass.explain.tracing import Progress, Traced, follow
 from backpass.pictures.curves import Line, Panel, line_chart
@@ -26,7 +26,8 @@ _POINTS = 300  # of the curve
 class Example:
     """A training row, and what it moved the loss on the input by; negative where it lowered it.
 
-    `label` and `read_as` are for classes: what the row is, and what the net reads it as after the run.
+    `label` and `read_as`: what the row is, and what the net reads it as after the run; of several outputs
+    that are no classes, nothing.
     """
 
     row: int
@@ -44,7 +45,9 @@ class Influence(Answer):
     inputs : int
         How many rows were asked about; the loss is their mean.
     label, read_as : str
-        For classes and one input: what it is, and what the net reads it as after the run.
+        For one input: what it is, and what the net reads it as after the run.
+    verb : str
+        "read as", or of quantities "answered".
     before, after : float
         The loss on the input before the first step, and after the last.
     steps : int
@@ -72,6 +75,7 @@ class Influence(Answer):
     inputs: int
     label: str
     read_as: str
+    verb: str
     before: float
     after: float
     steps: int
@@ -113,8 +117,8 @@ class Influence(Answer):
                 self.change,
                 "change of the loss",
             ),
-            _table("rows that lowered it most (proponents)", self.proponents),
-            _table("rows that raised it most (opponents)", self.opponents),
+            _table("rows that lowered it most (proponents)", self.proponents, self.verb),
+            _table("rows that raised it most (opponents)", self.opponents, self.verb),
         ]
         for title, svg in self.pictures:
             side = self.proponents if title.endswith("lowered it most") else self.opponents
@@ -193,6 +197,7 @@ def influence(
     one = len(t) == 1
     label = labels_of(record, t)[0] if one else ""
     read = read_as(record, np.asarray(x, replay.data["x"].dtype))[0] if one else ""
+    verb = verb_of(record)
     lowered, raised = (float(np.sum(found.influence[side])) for side in (low, high))
     removal = None
     if verify:
@@ -204,11 +209,12 @@ def influence(
         question="influence",
         target=target,
         step=None,
-        claim=_claim(target, described(label, read), found, sides, (lowered, raised)),
+        claim=_claim(target, described(label, read, verb), verb, found, sides, (lowered, raised)),
         evidence=("loss", *(f"d{name}" for name in record.step.inputs_of_kind("parameter"))),
         inputs=len(t),
         label=label,
         read_as=read,
+        verb=verb,
         before=float(found.losses[0]),
         after=float(found.losses[-1]),
         steps=len(found.losses) - 1,
@@ -256,18 +262,21 @@ def _pictures(
     found = []
     for side, what in zip(sides, ("lowered", "raised"), strict=True):
         title, some = f"the rows that {what} it most", side[:_PICTURES]
-        names = [f"row {e.row:,}\n{e.value:+.2g}\n{described(e.label, e.read_as)}".strip() for e in some]
+        names = [
+            f"row {e.row:,}\n{e.value:+.2g}\n{described(e.label, e.read_as, verb_of(replay.record))}".strip()
+            for e in some
+        ]
         svg = pictures(replay.record, title, replay.data["x"], [place[e.row] for e in some], names)
         found += [(title, svg)] if svg else []
     return tuple(found)
 
 
-def _table(title: str, side: tuple[Example, ...]) -> Table:
+def _table(title: str, side: tuple[Example, ...], verb: str) -> Table:
     if any(e.label for e in side):
         rows: tuple[tuple[str | float | int, ...], ...] = tuple(
             (f"row {e.row:,}", e.label, e.read_as, e.value) for e in side
         )
-        return Table(title, ("row", "is", "read as", "moved the loss by"), rows, shown=10)
+        return Table(title, ("row", "is", verb, "moved the loss by"), rows, shown=10)
     plain = tuple((f"row {e.row:,}", e.value) for e in side)
     return Table(title, ("row", "moved the loss by"), plain, shown=10)
 
@@ -296,6 +305,7 @@ def _removal_blocks(removal: Removal) -> list[Block]:
 def _claim(
     target: str,
     what: str,
+    verb: str,
     found: Traced,
     sides: tuple[tuple[Example, ...], tuple[Example, ...]],
     sums: tuple[float, float],
@@ -306,9 +316,9 @@ def _claim(
         f"{steps:,} step{'s' * (steps != 1)}. The training rows lowered it by {math.fabs(sums[0]):.4g} and "
         f"raised it by {sums[1]:.4g}."
     )
-    for side, verb in zip(sides, ("lowered", "raised"), strict=True):
+    for side, way in zip(sides, ("lowered", "raised"), strict=True):
         if side:
             first = side[0]
-            known = described(first.label, first.read_as)
-            words += f" Row {first.row:,}{known and f' ({known})'} {verb} it most, by {abs(first.value):.3g}."
+            known = described(first.label, first.read_as, verb)
+            words += f" Row {first.row:,}{known and f' ({known})'} {way} it most, by {abs(first.value):.3g}."
     return words

@@ -12,7 +12,7 @@ from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Check, Figure, Note, Table
 from backpass.explain.backwards import scales
-from backpass.explain.examples import labels_of, pictures, read_as
+from backpass.explain.examples import ANSWERED, READ, article, labels_of, pictures, read_as, verb_of
 from backpass.explain.inspection import SEED, Inspection, own_moves, seeded_gradients
 from backpass.explain.shares import check_uncoupled
 from backpass.explain.tracing import Given, Progress, State, steps_to_result
@@ -166,8 +166,8 @@ class Suspect:
     row : int
         As it is numbered in the data set.
     label, taken_for, read_as : str
-        For classes: its label; what the net took it for just before it learned from it, over its steps; and
-        what it reads it as after the run.
+        Its class or quantity; what the net took it for just before it learned from it, over its steps; and
+        what it reads it as after the run. Nothing of several outputs that are no classes.
     score : float
         See `OwnMoves`: 0 for a row that was always right, up to 2 for a class that was always wrong.
     own : float
@@ -203,6 +203,8 @@ class SelfInfluence(Answer):
         How many training rows were ranked.
     second_route, bound : float
         See `OwnMoves`.
+    verb : str
+        "read as", or of quantities "answered".
     pictures : str
         The first of them, where rows are images, as SVG.
     """
@@ -211,6 +213,7 @@ class SelfInfluence(Answer):
     rows: int
     second_route: float
     bound: float
+    verb: str = READ
     pictures: str = ""
 
     @property
@@ -220,7 +223,7 @@ class SelfInfluence(Answer):
 
     def blocks(self) -> list[Block]:
         named = any(s.label for s in self.suspects)
-        words = ("is", "taken for", "read as") if named else ()
+        words = ("is", "taken for", self.verb) if named else ()
         head = ("row", *words, "score", "own steps", "all others", "loss after")
         rows = tuple(
             (
@@ -237,7 +240,7 @@ class SelfInfluence(Answer):
         if self.pictures:
             shown = ", ".join(f"row {s.row:,}" for s in self.suspects[:_PICTURES])
             found.append(Figure("the most suspicious rows", self.pictures, shown))
-        taken = "'Taken for' is what it was read as then, on average. " if named else ""
+        taken = "'Taken for' is what the net gave for it then, on average. " if named else ""
         found.append(
             Note(
                 "The score is a row's influence on its own loss through the outputs, ‖∂ℓ/∂z‖², just before "
@@ -315,12 +318,13 @@ def self_influence(
         question="influence",
         target="each training row on itself",
         step=None,
-        claim=_claim(suspects, record.batches.rows),
+        claim=_claim(suspects, record.batches.rows, verb_of(record)),
         evidence=("loss", record.prediction),
         suspects=suspects,
         rows=record.batches.rows,
         second_route=found.second_route,
         bound=found.bound,
+        verb=verb_of(record),
         pictures=pictures(
             record, "the most suspicious rows", replay.data["x"], top[:_PICTURES].tolist(), names
         ),
@@ -334,17 +338,22 @@ def _losses(record: Record, state: Mapping[str, Array], x: Array, t: Array) -> N
     return np.asarray(found["loss"], np.float64)
 
 
-def _claim(suspects: tuple[Suspect, ...], rows: int) -> str:
+def _claim(suspects: tuple[Suspect, ...], rows: int, verb: str) -> str:
     first = suspects[0]
-    known = f", a {first.label} taken for {first.taken_for}," if first.label else ""
-    wrong = sum(s.taken_for != s.label for s in suspects)
+    known = ""
+    if first.label:
+        known = f", {first.label if verb == ANSWERED else article(first.label)}"
+        known += f" taken for {first.taken_for}," if first.taken_for != first.label else ","
     words = (
         f"Of {rows:,} training rows, row {first.row:,}{known} was the hardest to persuade the net of: its "
         f"score is {first.score:.3g}."
     )
-    if first.label:
+    if first.label and verb == READ:
+        wrong = sum(s.taken_for != s.label for s in suspects)
+        count = "All" if wrong == len(suspects) else f"{wrong:,}" if wrong else "None"
+        verb = "was" if wrong == 1 else "were"
         words += (
-            f" {'All' if wrong == len(suspects) else f'{wrong:,}'} of the {len(suspects):,} rows listed were "
-            "on average taken for another class just before the net learned from them."
+            f" {count} of the {len(suspects):,} rows listed {verb} on average taken for another class just "
+            "before the net learned from them."
         )
     return words

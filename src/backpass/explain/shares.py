@@ -164,9 +164,9 @@ def check_uncoupled(graph: Graph, parameter: str = "") -> None:
     name = mixing.name or mixing.op.name
     if not parameter:
         raise UsageError(
-            f"{name} mixes the examples of the batch, so over a whole run what one of them did is not told apart "
-            "from the others.\n  Ask why a weight moved in one step, or for blame by row, step or epoch; or train "
-            "with LayerNorm, which normalises each example by itself."
+            f"{name} mixes the examples of the batch, so over a whole run what one of them did is not told "
+            "apart from the others.\n  Ask why a weight moved in one step, or for blame by row, step or "
+            "epoch; or train with LayerNorm, which normalises each example by itself."
         )
     free = [other for other in _parameters(graph) if mixed_after(graph, other) is None]
     raise UsageError(

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Table
+from backpass.explain.examples import ANSWERED, READ, labels_of, verb_of
 from backpass.explain.places import Place, place
 from backpass.ir import Graph, Node
 from backpass.ir.op import FLOATS
 from backpass.ir.types import ArrayType, dims_of
 from backpass.ir.xp import NUMPY
-from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
 
@@ -31,7 +31,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class RowPair:
-    """What the change does to a row: its loss, and for classes what it is read as."""
+    """What the change does to a row: its loss, and what it is read as, or the quantity that is answered."""
 
     row: int
     was: float
@@ -53,12 +53,15 @@ class WhatIf(Answer):
         The cost, the gradient and the update that belong to it, and the norm of each other value it moved.
     rows : tuple of RowPair
         The rows of the batch whose loss changed, the most first.
+    verb : str
+        "read as", or of quantities "answered".
     """
 
     was: float
     now: float
     values: tuple[Pair, ...]
     rows: tuple[RowPair, ...] = ()
+    verb: str = READ
 
     def blocks(self) -> list[Block]:
         found: list[Block] = [
@@ -70,12 +73,19 @@ class WhatIf(Answer):
             )
         ]
         if self.rows:
+            heads = ("is", self.verb, f"now {self.verb}") if any(r.label for r in self.rows) else ()
             found.append(
                 Table(
                     "rows whose loss changed",
-                    ("row", "loss as it was", "with the change", "label", "read as", "now read as"),
+                    ("row", "loss as it was", "with the change", *heads),
                     tuple(
-                        (f"row {r.row:,}", r.was, r.now, r.label, r.read_was, r.read_now) for r in self.rows
+                        (
+                            f"row {r.row:,}",
+                            r.was,
+                            r.now,
+                            *((r.label, r.read_was, r.read_now) if heads else ()),
+                        )
+                        for r in self.rows
                     ),
                     shown=10,
                 )
@@ -123,12 +133,13 @@ def whatif(moment: Moment, target: str, value: float, row_numbers: NDArray[np.in
         question="whatif",
         target=f"{at} = {now:.6g}",
         step=moment.step,
-        claim=_claim(moment.step, at, was, now, values, rows),
+        claim=_claim(moment.step, at, was, now, values, rows, verb_of(moment.replay.record)),
         evidence=(at.name,),
         was=was,
         now=now,
         values=tuple(values),
         rows=tuple(rows),
+        verb=verb_of(moment.replay.record),
     )
 
 
@@ -174,12 +185,9 @@ def _rows(
     was, now = (np.asarray(values[graph["loss"]], np.float64) for values in (before, after))
     batch = record.batches.span(moment.step - 1, moment.step)[0]
     numbers = batch if row_numbers is None else row_numbers[batch]
-    labels = [("", "", "")] * len(batch)
-    if record.settings.data.task == "classification":
-        names = [str(c) for c in record.settings.data.classes]
-        prediction = graph[record.prediction]
-        of = (moment["t"], before[prediction], after[prediction])
-        labels = list(zip(*([names[int(k)] for k in classes_of(a)] for a in of), strict=True))
+    prediction = graph[record.prediction]
+    of = (moment["t"], before[prediction], after[prediction])
+    labels = list(zip(*(labels_of(record, np.asarray(a)) for a in of), strict=True))
     order = np.argsort(-np.abs(now - was), kind="stable")
     return [
         RowPair(int(numbers[b]), float(was[b]), float(now[b]), *labels[b]) for b in order if now[b] != was[b]
@@ -187,7 +195,13 @@ def _rows(
 
 
 def _claim(
-    step: int, at: Place, was: float, now: float, values: Sequence[Pair], rows: Sequence[RowPair]
+    step: int,
+    at: Place,
+    was: float,
+    now: float,
+    values: Sequence[Pair],
+    rows: Sequence[RowPair],
+    verb: str,
 ) -> str:
     words = [f"With {at} = {now:.6g} instead of {was:.6g} in step {step:,},"]
     cost = next((p for p in values if p.name == "C"), None)
@@ -198,8 +212,12 @@ def _claim(
             f"the cost of the batch is {cost.now:.6g} instead of {cost.was:.6g} ({cost.now - cost.was:+.3g})."
         )
     turned = [r for r in rows if r.read_was != r.read_now]
-    if turned:
-        some = ", ".join(f"row {r.row} as {r.read_now} (was {r.read_was})" for r in turned[:3])
+    if verb == ANSWERED:
+        if turned:
+            first = turned[0]
+            words.append(f"The answer for row {first.row:,} is {first.read_now} instead of {first.read_was}.")
+    elif turned:
+        some = ", ".join(f"row {r.row:,} as {r.read_now} (was {r.read_was})" for r in turned[:3])
         more = f" and {len(turned) - 3} more" if len(turned) > 3 else ""
         words.append(f"{len(turned)} of its rows would be read otherwise: {some}{more}.")
     elif rows and rows[0].label:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from backpass.errors import UsageError, nearest
 from backpass.exec.base import Array
 from backpass.exec.reference import ReferenceFunction
 from backpass.explain.answer import Answer, Block, Note, Table
+from backpass.explain.examples import quantity
 from backpass.explain.whatif import Pair
 from backpass.ir import Graph
 
@@ -48,7 +49,7 @@ def with_columns(row: Any, changes: Mapping[str, Any], names: Sequence[str]) -> 
             new: Any = _number(name, value) if row.kinds[name] == "number" else str(value)
             if row.kinds[name] == "bool":
                 new = str(value).strip().lower() in ("1", "true", "yes", "t", "y")
-            told[name] = f"{new} (was {columns[name][0]})"
+            told[name] = f"{_written(new)} (was {_written(columns[name][0])})"
             columns[name] = [new]
         return Rows.from_columns(columns, what="the row"), told
     array = np.array(row, dtype=np.float64)
@@ -63,6 +64,13 @@ def with_columns(row: Any, changes: Mapping[str, Any], names: Sequence[str]) -> 
         told[name] = f"{_number(name, value):g} (was {array[0, place]:g})"
         array[0, place] = _number(name, value)
     return array, told
+
+
+def _written(value: Any) -> str:
+    """A cell as the data have it: whole numbers without a point, and a hole as such."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "not known"
+    return f"{value:.10g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _number(name: str, value: Any) -> float:
@@ -126,6 +134,8 @@ def whatif_input(
     changes: Mapping[str, str],
     columns: Sequence[str],
     outputs: Sequence[str],
+    classes: bool = False,
+    units: Callable[[Array], Array] = np.asarray,
     step: int | None = None,
 ) -> WhatIfInput:
     """The same prediction with its input changed.
@@ -146,6 +156,10 @@ def whatif_input(
         For the words.
     columns, outputs : sequence of str
         The names of the columns that enter the network and of its outputs; may be empty.
+    classes : bool
+        Whether the largest output is the answer.
+    units : callable
+        What the network gives to the units of the data.
     step : int, optional
         Of which step the weights are; the run's result if left out.
     """
@@ -159,39 +173,46 @@ def whatif_input(
     names = list(outputs) if len(outputs) == was[node].shape[1] else [
         f"{prediction}[{k}]" for k in range(was[node].shape[1])
     ]  # fmt: skip
-    answers = [Pair(n, float(a), float(b)) for n, a, b in zip(names, was[node][0], now[node][0], strict=True)]
+    gave = [units(np.asarray(values[node]))[0] for values in (was, now)]
+    if classes and len(outputs) == 2 and len(names) == 1:  # one unit gives the probability of the second
+        names, gave = list(outputs), [np.array([1 - p[0], p[0]]) for p in gave]
+    answers = [Pair(n, float(a), float(b)) for n, a, b in zip(names, *gave, strict=True)]
     known = list(columns) if len(columns) == before.shape[1] else [f"x[{k}]" for k in range(before.shape[1])]
     inputs = [
         Pair(n, float(a), float(b)) for n, a, b in zip(known, before[0], after[0], strict=True) if a != b
     ]
-    units = []
+    moved = []
     for name, value in part.named.items():
         if value.shape[:1] == ("B",) and len(value.shape) == 2 and name not in ("x", prediction):
-            units += [
+            moved += [
                 Pair(f"{name}[{k}]", float(a), float(b))
                 for k, (a, b) in enumerate(zip(was[value][0], now[value][0], strict=True))
                 if a != b
             ]
-    units.sort(key=lambda p: -abs(p.now - p.was))
+    moved.sort(key=lambda p: -abs(p.now - p.was))
     set_to = ", ".join(f"{name} = {value}" for name, value in changes.items())
-    if len(answers) > 1:
-        first, second = (max(answers, key=lambda p: getattr(p, w)) for w in ("was", "now"))
-        same = first.name == second.name
-        said = (
-            f"it is still read as {second.name} ({first.was:.3g} before, {second.now:.3g} now)"
-            if same
-            else f"it is read as {second.name} ({second.now:.3g}) instead of {first.name} ({first.was:.3g})"
-        )
-    else:
-        said = f"the answer is {answers[0].now:.6g} instead of {answers[0].was:.6g}"
     return WhatIfInput(
         question="whatif",
         target=f"{what}, {set_to}",
         step=step,
-        claim=f"With {set_to} in {what}, {said}.",
+        claim=f"With {set_to} in {what}, {_said(answers, classes)}.",
         evidence=(prediction,),
         changes=dict(changes),
         outputs=tuple(answers),
         inputs=tuple(inputs),
-        units=tuple(units),
+        units=tuple(moved),
     )
+
+
+def _said(answers: Sequence[Pair], classes: bool) -> str:
+    """What the network answers, in words."""
+    if not classes:
+        moved = sorted((p for p in answers if p.now != p.was), key=lambda p: -abs(p.now - p.was))[:3]
+        return (
+            ", ".join(f"{p.name} is {quantity(p.now)} instead of {quantity(p.was)}" for p in moved)
+            or "the answer stays as it was"
+        )
+    first, second = (max(answers, key=lambda p: getattr(p, w)) for w in ("was", "now"))
+    if first.name == second.name:
+        return f"it is still read as {second.name} ({first.was:.3g} before, {second.now:.3g} now)"
+    return f"it is read as {second.name} ({second.now:.3g}) instead of {first.name} ({first.was:.3g})"

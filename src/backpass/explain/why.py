@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note
 from backpass.explain.equations import equations
+from backpass.explain.examples import READ, described, labels_of, verb_of
 from backpass.explain.ledger import carried_back
 from backpass.explain.shares import by_own_pass, mixed_after, second_route
 from backpass.explain.slope import Slope, slope
 from backpass.explain.terms import Term, update_terms
 from backpass.explain.update import UpdateOf, parse_target
 from backpass.pictures.images import row_images
-from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
 _CHECKED = 256  # examples that take the second route
@@ -42,7 +42,7 @@ class Share:
         The row's number in the data set.
     value : float
     label, read_as : str
-        For classes: what the example is, and what the network took it for. Empty for quantities.
+        What the example is, and what the network took it for: classes, or a quantity. Empty for several.
     """
 
     row: int
@@ -73,6 +73,8 @@ class Why(Answer):
     examples : tuple of Share
         They add up to the part "fresh gradient"; largest first. Where `mixed` says so, each is what a
         backward pass gives that is seeded with this example's loss only.
+    verb : str
+        "read as", or of quantities "answered".
     mixed : str
         The value between the weight and the cost that reads the whole batch at once (batch normalisation), if
         there is one. The rows of the gradient's product are then no shares of examples; they are `rows`.
@@ -106,6 +108,7 @@ class Why(Answer):
     bound: float
     second_route: float
     second_route_bound: float
+    verb: str = READ
     mixed: str = ""
     rows: tuple[Share, ...] = ()
     earlier: tuple[Earlier, ...] = ()
@@ -151,8 +154,8 @@ class Why(Answer):
         if self.mixed:
             found.append(
                 Note(
-                    f"{self.mixed} mixes the examples of the batch: an example's part is that of a pass of "
-                    "its own, through what the others are. The rows of the gradient's product differ from that."
+                    f"{self.mixed} mixes the examples of the batch: an example's part is that of a pass "
+                    "of its own, through what the others are. The rows of the gradient's product are others."
                 )
             )
             found.append(self._by("by row of the gradient's product", [s for s in self.rows if s.value]))
@@ -165,7 +168,7 @@ class Why(Answer):
 
     def _by(self, title: str, shares: Sequence[Share]) -> Ledger:
         entries = tuple(
-            Entry(f"row {s.row:,}", s.value, f"{s.label} read as {s.read_as}" if s.label else "")
+            Entry(f"row {s.row:,}", s.value, f"{s.label} {self.verb} {s.read_as}" if s.label else "")
             for s in shares
         )
         return Ledger(title, entries, self.fresh, "fresh gradient", "other rows")
@@ -238,19 +241,17 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
     again = scale_of * second_route(graph, name, entry, moment.feeds, checked)
     gap = float(np.max(np.abs(again - shares[checked]), initial=0.0))
 
-    labels = _labels(moment)
+    labels, verb = _labels(moment), verb_of(record)
 
     def named(values: NDArray[np.float64], order: NDArray[np.int64]) -> tuple[Share, ...]:
-        return tuple(
-            Share(int(numbered[batch[b]]), float(values[b]), *(labels[b] if labels else ())) for b in order
-        )
+        return tuple(Share(int(numbered[batch[b]]), float(values[b]), *labels[b]) for b in order)
 
     examples = named(shares, largest)
     return Why(
         question="why",
         target=target,
         step=moment.step,
-        claim=_claim(target, moment.step, before, after, parts, examples),
+        claim=_claim(target, moment.step, before, after, parts, examples, verb),
         before=before,
         after=after,
         update=update,
@@ -260,6 +261,7 @@ def why(moment: Moment, target: str, row_numbers: NDArray[np.int64] | None = Non
         bound=4 * (count + 1) * eps * scale,
         second_route=gap,
         second_route_bound=256 * eps * scale,
+        verb=verb,
         mixed="" if mixing is None else mixing.name or mixing.op.name,
         rows=() if mixing is None else named(rows, np.argsort(-np.abs(rows), kind="stable")),
         earlier=earlier,
@@ -282,7 +284,10 @@ def _pictures(moment: Moment, largest: NDArray[np.int64], examples: Sequence[Sha
     if not some:
         return ""
     images = moment["x"][largest[some]].astype(np.float64).reshape(len(some), *shape)
-    names = [f"row {examples[k].row:,}\n{examples[k].value:+.2g}\n{_reading(examples[k])}" for k in some]
+    verb = verb_of(moment.replay.record)
+    names = [
+        f"row {examples[k].row:,}\n{examples[k].value:+.2g}\n{_reading(examples[k], verb)}" for k in some
+    ]
     return row_images("The rows that pull the most", images, [n.strip() for n in names])
 
 
@@ -308,18 +313,21 @@ def _earlier(
 
 
 def _labels(moment: Moment) -> list[tuple[str, str]]:
-    """For classes: what each example of the batch is, and what the network took it for."""
-    settings = moment.replay.record.settings
-    if settings.data.task != "classification":
-        return []
-    names = [str(c) for c in settings.data.classes]
-    prediction = moment[moment.replay.record.prediction]
-    true, read = classes_of(moment["t"]), classes_of(prediction)
-    return [(names[int(t)], names[int(r)]) for t, r in zip(true, read, strict=True)]
+    """What each example of the batch is, and what the network took it for."""
+    record = moment.replay.record
+    return list(
+        zip(labels_of(record, moment["t"]), labels_of(record, moment[record.prediction]), strict=True)
+    )
 
 
 def _claim(
-    target: str, step: int, before: float, after: float, parts: Sequence[Part], examples: Sequence[Share]
+    target: str,
+    step: int,
+    before: float,
+    after: float,
+    parts: Sequence[Part],
+    examples: Sequence[Share],
+    verb: str,
 ) -> str:
     moved = "did not move" if after == before else f"moved by {after - before:+.4g}"
     words = f"{target} {moved} in step {step:,}, from {before:.6g} to {after:.6g}."
@@ -335,8 +343,10 @@ def _claim(
         if sum(abs(s.value) for s in top) >= 0.5 * gross:
             break
     part = sum(abs(s.value) for s in top) / gross
-    alike = len({(s.label, s.read_as) for s in top}) == 1 and len(top) > 1 and top[0].label != ""
-    rows = [str(s.row) if alike else f"{s.row}{_reading(s)}" for s in top]
+    alike = (
+        verb == READ and len({(s.label, s.read_as) for s in top}) == 1 and len(top) > 1 and top[0].label != ""
+    )
+    rows = [str(s.row) if alike else f"{s.row}{_reading(s, verb)}" for s in top]
     named = " and ".join([", ".join(rows[:-1]), rows[-1]] if len(rows) > 1 else rows)
     if alike:
         named += f", {'both' if len(top) == 2 else 'all'} {_kind(top[0])},"
@@ -352,12 +362,7 @@ def _kind(share: Share) -> str:
     return f"{share.label}{plural} read as {'such' if same else read}"
 
 
-def _reading(share: Share) -> str:
+def _reading(share: Share, verb: str = READ) -> str:
     """In brackets, what an example is and what it was taken for."""
-    if not share.label:
-        return ""
-    return (
-        f" (a {share.label})"
-        if share.label == share.read_as
-        else f" (a {share.label}, read as {share.read_as})"
-    )
+    known = described(share.label, share.read_as, verb)
+    return f" ({known})" if known else ""

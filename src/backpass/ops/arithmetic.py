@@ -277,7 +277,7 @@ class Clip(Elementwise):
     low: float
     high: float
     name = "clip"
-    notation = "clip({0}, {low}, {high})"
+    notation = "minimum(maximum({0}, {low}), {high})"  # clip is what the optimisers call a number
     tex = r"\operatorname{clip}({0}, {low}, {high})"
 
     def forward(self, xp: Any, /, x: Any) -> Any:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from backpass.explain.answer import Answer, Block, Cell, Check
+from backpass.explain.answer import Answer, Block, Cell, Check, Ledger, Note, Table
+
+_FEW = 6  # inputs in a table whose names are told below it
 
 
 def blocks(answer: Answer) -> list[Block]:
-    """All that follows the claim: the blocks, and then the checks."""
-    return [*answer.blocks(), *answer.checks, *answer.besides]
+    """All that follows the claim: the blocks, with what their numbers are called, and then the checks."""
+    found: list[Block] = [Note(answer.meaning)] if answer.meaning else []
+    for block in answer.blocks():
+        if isinstance(block, Ledger):
+            entries = tuple(e if e.note else replace(e, note=_names(answer, e.name)) for e in block.entries)
+            block = replace(block, entries=entries)
+        found.append(block)
+        if isinstance(block, Table):
+            cells = [str(cell) for row in block.rows[: block.shown] for cell in row]
+            inputs = [name for name in answer.names if name.startswith("x[") and name in cells]
+            told = ", ".join(f"{name} is {answer.names[name]}" for name in inputs[:_FEW])
+            found += [Note(f"{told}.")] if told else []
+    return [*found, *answer.checks, *answer.besides]
+
+
+def _names(answer: Answer, entry: str) -> str:
+    """What the numbers in the name of an entry are called."""
+    return ", ".join(dict.fromkeys(words for name, words in answer.names.items() if name in entry))
 
 
 def signed(value: float) -> str:
@@ -35,12 +54,12 @@ def share(part: float) -> str:
 
 
 def cell(value: Cell) -> str:
-    """A cell of a table: whole numbers as they are, others to five digits.
+    """A cell of a table: whole numbers as they are, others to five digits, large ones to the whole number.
 
     Examples
     --------
-    >>> cell(1234), cell(0.000123456), cell("relu"), cell(float("nan"))
-    ('1,234', '0.00012346', 'relu', '-')
+    >>> cell(1234), cell(0.000123456), cell(299384.2), cell("relu"), cell(float("nan"))
+    ('1,234', '0.00012346', '299,384', 'relu', '-')
     """
     if isinstance(value, str):
         return value
@@ -48,7 +67,9 @@ def cell(value: Cell) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return "-" if math.isnan(value) else f"{value:.5g}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e9 else f"{value:.5g}"
 
 
 def verdict(check: Check) -> str:
@@ -62,6 +83,8 @@ def verdict(check: Check) -> str:
     'balance FAILS'
     """
     said = "holds" if check.holds else "FAILS"
+    if check.value == 0:
+        return f"{check.name} {said}: {check.words or 'the two sides'} do not differ"
     return (
         f"{check.name} {said}: {check.words or 'the two sides'} differ by {check.value:+.2e}; "
         f"rounding can make up to {check.bound:.2e}"
