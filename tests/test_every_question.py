@@ -12,7 +12,7 @@ import pytest
 from every import KINDS, OPTIMISERS, asked, run_of
 
 import backpass as bp
-from backpass.errors import UsageError
+from backpass.errors import NonFinite, UsageError
 from backpass.exec.reference import ReferenceFunction
 from backpass.explain.shares import is_coupled
 from backpass.explain.why import Why
@@ -147,3 +147,20 @@ def test_a_loss_that_cuts_may_be_trained_with_clipped_gradients() -> None:
     run = run_of("huber", "adam clip", "f64")
     assert "clip = 0.01" in run.text()
     compile(run.text(), "program", "exec")
+
+
+def test_a_run_that_overflowed_is_told_what_can_be_asked_of_it() -> None:
+    X = np.random.default_rng(0).standard_normal((40, 3)) * 30
+    net = bp.Network([bp.Dense(5), bp.Dense(5), bp.Dense(1)])
+    options = {"optimizer": bp.SGD(0.3), "batch": 8, "epochs": 5, "executor": "reference"}
+    with pytest.raises(NonFinite) as caught:
+        bp.train(net, (X, X @ [1.0, -2.0, 3.0]), **options)
+    run = caught.value.run
+    assert run.status == "diverged"
+    assert "the learning rate is too high" in run.flow().claim
+    last = run.at(run.steps)
+    for answer in (last.why("W1[0,0]"), last.value("C"), last.paths("W2[0,0]"), run.blame("W1[0,0]")):
+        assert answer.balanced, answer.checks
+        assert "nan" not in answer.text()
+    with pytest.raises(UsageError, match=r"(?s)more than the numbers of this run can hold.*earlier step"):
+        run.influence(0)

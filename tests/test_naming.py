@@ -38,15 +38,15 @@ def test_terms_say_which_column_and_which_row() -> None:
     columns = of_table().preparation.columns
     answer = visit.value("z1[3,1]")
     assert answer.meaning == f"z1[3,1] belongs to row {visit.rows[3]}."
-    assert answer.names["x[3,0]"] == columns[0] == "size", "the row is told once"
+    assert answer.names["x[3,0] * W1[0,1]"] == columns[0] == "size", "the row is told once"
     assert any(line.endswith("  size") for line in answer.text().split("\n"))
     cost = visit.value("C")
-    assert cost.names["loss[4]"] == f"row {visit.rows[4]}"
+    assert cost.names["loss[4] / 10"] == f"row {visit.rows[4]}"
     gradient = visit.value("dW1[0,2]")
-    assert gradient.names["x[5,0]"] == f"size of row {visit.rows[5]}"
+    assert gradient.names["x[5,0] * δ1[5,2]"] == f"row {visit.rows[5]}"
     for form in ("markdown", "latex", "html"):
         assert f"row {visit.rows[5]}" in getattr(gradient, form)()
-    assert answer.to_dict()["names"]["x[3,0]"] == "size"
+    assert answer.to_dict()["names"]["x[3,0] * W1[0,1]"] == "size"
 
 
 def test_a_weight_is_told_by_its_input_and_its_output() -> None:
@@ -63,9 +63,9 @@ def test_pixels_and_classes_have_names() -> None:
     visit = of_digits().at(3)
     naming = Naming(of_digits().record, visit.rows)
     assert naming.column(11) == "pixel (1, 3)"
-    assert naming.place("z2", (4, 7)) == f"output 7, row {visit.rows[4]:,}"
-    assert naming.place("z2", (4, 7), known=4) == "output 7"
-    assert naming.place("z1", (4, 3), known=4) == ""
+    assert naming.place("z2", (4, 7)) == ("output 7", f"row {visit.rows[4]:,}")
+    assert naming.place("z1", (4, 3)) == (f"row {visit.rows[4]:,}",)
+    assert naming.place("W2", (3, 7)) == ("output 7",)
     assert naming.column(64) == naming.output(10) == naming.row(99) == ""
     assert naming.target("C") == naming.target("b1[0]") == ""
     assert set(visit.delta("δ1[0,2]").names.values()) >= {f"output {k}" for k in range(10)}
@@ -75,6 +75,7 @@ def test_rows_without_columns_have_numbers_only() -> None:
     X = np.random.default_rng(1).standard_normal((20, 3))
     run = bp.train(bp.Network([bp.Dense(1)]), (X, X @ [1.0, 2.0, 0.0]), epochs=1, executor="reference")
     answer = run.at(1).value("dW1[0,0]")
+    assert answer.names
     assert set(answer.names.values()) <= {f"row {r}" for r in run.at(1).rows}
     assert run.at(1).why("W1[0,0]").meaning == ""
 
@@ -110,3 +111,11 @@ def test_several_quantities_and_one_probability_are_told_for_what_they_are() -> 
     assert "read as" in yes.claim
     assert [p.name for p in yes.outputs] == ["False", "True"]
     assert sum(p.now for p in yes.outputs) == pytest.approx(1.0)
+
+
+def test_a_worked_step_has_names_too() -> None:
+    worked = of_table().at(7).worked(2)
+    assert [o.name for o in worked.outputs] == ["rent"]
+    assert ", answered " in worked.claim
+    assert "size" in worked.names.values()
+    assert "(a " in of_digits().at(3).worked(0).claim or "(an 8" in of_digits().at(3).worked(0).claim

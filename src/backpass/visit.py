@@ -101,7 +101,7 @@ class Visit(Moment):
         """This step worked through for one example of the batch: forward, error, backward, update."""
         from backpass.explain.worked import worked
 
-        return worked(self, self.numbers, example)
+        return self._naming.named(worked(self, self.numbers, example))
 
     @cached_property
     def _naming(self) -> Naming:

@@ -170,7 +170,7 @@ class Answer:
     meaning : str
         What the target stands for, where it has a name: the column, the row, the output.
     names : dict of str to str
-        The same for the numbers that `blocks` name: ``{"x[3,7]": "age of row 417"}``. See `explain.naming`.
+        The same for what `blocks` list: ``{"x[3,7] * W1[7,2]": "age"}``. See `explain.naming`.
     """
 
     question: str

@@ -17,6 +17,7 @@ from backpass.training.replay import Moment
 #: Mean factors from layer to layer that are called vanishing and exploding, over so many layers.
 _VANISHES, _EXPLODES, _LAYERS = 0.5, 2.0, 3
 _DEAD, _SATURATED = 0.25, 0.5  # parts of a layer's units that are worth a sentence
+_THROWN = 0.5  # of the size of the weights: no step of a training that goes well is as long
 _COLUMNS = 80  # of the picture over time
 
 
@@ -197,7 +198,7 @@ def flow(moment: Moment, monitors: Monitors) -> Flow:
         question="flow",
         target="",
         step=moment.step,
-        claim=_claim(moment.step, layers, units, shrink, monitors),
+        claim=_claim(moment.step, layers, units, shrink, monitors) + _too_far(parameters),
         layers=tuple(layers),
         parameters=parameters,
         units=units,
@@ -240,6 +241,20 @@ def _claim(
         elif u.saturated >= _SATURATED and u.dead != u.saturated:
             words.append(f"{u.saturated:.0%} of the values of {u.name} lie where it is flat.")
     return " ".join(words + _trend(layers, monitors))
+
+
+def _too_far(parameters: Sequence[ParameterFlow]) -> str:
+    """That a step threw weights over: its update is about as large as they are, where that is so."""
+    known = [p for p in parameters if math.isfinite(p.ratio) and p.name[0] == "W"]
+    if not known:
+        return ""
+    most = max(known, key=lambda p: p.ratio)
+    if most.ratio < _THROWN:
+        return ""
+    return (
+        f" The update of {most.name} is {most.ratio:.2g} times as large as its weights: the learning rate is "
+        "too high, or the inputs are too large."
+    )
 
 
 def _factor(found: LayerFlow) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TypeVar
 
@@ -101,16 +101,8 @@ class Naming:
         """The row of the data set at a place in the batch."""
         return f"row {int(self.rows[b]):,}" if b < len(self.rows) else ""
 
-    def place(self, name: str, entry: Entry, known: int | None = None) -> str:
-        """What an entry of a value stands for.
-
-        Parameters
-        ----------
-        name : str
-        entry : tuple of int
-        known : int, optional
-            A place in the batch that need not be told once more.
-        """
+    def place(self, name: str, entry: Entry) -> tuple[str, ...]:
+        """What an entry of a value stands for: its column, its output, its row, as far as they have names."""
         node = self.record.step.named.get(name)
         batched = node is not None and isinstance(node.type, ArrayType) and node.shape[:1] == ("B",)
         words = []
@@ -121,9 +113,9 @@ class Naming:
         if entry and (len(entry) > 1 or not batched) and name in self._last:
             called = self.output(entry[-1])
             words.append(f"output {called}" if called else "")
-        if batched and entry and entry[0] != known:
+        if batched and entry:
             words.append(self.row(entry[0]))
-        return " of ".join(w for w in words if w) if name == "x" else ", ".join(w for w in words if w)
+        return tuple(word for word in words if word)
 
     def target(self, target: str) -> str:
         """A sentence on the number that was asked for; "" where there is nothing to say."""
@@ -133,7 +125,13 @@ class Naming:
         name, entry = match[1], _entry(match[2])
         if name not in self.record.step.inputs_of_kind("parameter"):
             words = self.place(name, entry)
-            return f"{match[0]} {'is' if name == 'x' else 'belongs to'} {words}." if words else ""
+            if not words:
+                return ""
+            return (
+                f"{match[0]} is {' of '.join(words)}."
+                if name == "x"
+                else (f"{match[0]} belongs to {', '.join(words)}.")
+            )
         source = self.column(entry[0]) if len(entry) == 2 and name in self._first else ""
         last = self.output(entry[-1]) if name in self._last else ""
         ends = [f"is the weight of the input {source}"] if source else []
@@ -141,27 +139,28 @@ class Naming:
         return f"{match[0]} {' and '.join(ends)}." if ends else ""
 
     def named(self, answer: Kind) -> Kind:
-        """The answer with the names of the numbers that it shows."""
-        match = _PLACE.match(answer.target)
-        known = None
-        if match and (node := self.record.step.named.get(match[1])) is not None:
-            known = _entry(match[2])[0] if node.type.named and "B" in node.type.named else None
+        """The answer with the names of what its ledgers add up, and of the inputs in its tables.
+
+        What all parts of a ledger have in common, such as the row of ``z1[3,7]``, is not told with each.
+        """
         found: dict[str, str] = {}
-        for text in _shown(answer):
-            for name, inside in _PLACE.findall(text):
-                words = self.place(name, _entry(inside), known)
-                if words:
-                    found[f"{name}[{inside}]"] = words
+        for block in answer.blocks():
+            if isinstance(block, Ledger):
+                parts = {e.name: self._parts(e.name) for e in block.entries if not e.note}
+                told = [set(words) for words in parts.values() if words]
+                common = set.intersection(*told) if len(told) > 1 else set()
+                left = {name: [w for w in words if w not in common] for name, words in parts.items()}
+                found |= {name: ", ".join(words) for name, words in left.items() if words}
+            elif isinstance(block, Table):
+                cells = {str(cell) for row in block.rows[: block.shown] for cell in row}
+                inputs = {cell: self._parts(cell) for cell in cells if cell.startswith("x[")}
+                found |= {cell: " of ".join(words) for cell, words in inputs.items() if words}
         return dataclasses.replace(answer, names=found, meaning=self.target(answer.target))
 
-
-def _shown(answer: Answer) -> Iterable[str]:
-    """The names of what an answer's ledgers and tables list."""
-    for block in answer.blocks():
-        if isinstance(block, Ledger):
-            yield from (e.name for e in block.entries if not e.note)
-        elif isinstance(block, Table):
-            yield from (str(cell) for row in block.rows[: block.shown] for cell in row)
+    def _parts(self, text: str) -> list[str]:
+        """What the numbers in a text stand for, each once."""
+        every = [self.place(name, _entry(inside)) for name, inside in _PLACE.findall(text)]
+        return list(dict.fromkeys(words for place in every for words in place))
 
 
 def _entry(inside: str) -> Entry:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.data import mapped
-from backpass.errors import ShapeError
+from backpass.errors import ShapeError, UsageError
 from backpass.exec.base import Array
 from backpass.explain.backwards import slots_of, step_backwards
 from backpass.explain.inspection import SEED, Inspection, loss_gradient
@@ -119,9 +119,18 @@ def follow(replay: Replay, x: Array, t: Array, *, progress: Progress | None = No
     ------
     UsageError
         An example has no share of its own: the batch is coupled (batch normalisation), or the optimiser's
-        update is no sum of parts.
+        update is no sum of parts. Or the run went where its numbers overflow.
     """
-    return _Sweep(replay, x, t).run(progress)
+    with np.errstate(all="ignore"):
+        found = _Sweep(replay, x, t).run(progress)
+    if not math.isfinite(found.rounding + found.bound):
+        large = int(np.argmax(np.abs(found.losses)))
+        raise UsageError(
+            f"the loss on the input grows to {found.losses[large]:.3g} by step {large:,}, and its gradient "
+            "to more than the numbers of this run can hold, so what moved it cannot be told.\n  Ask flow, or "
+            "why, of an earlier step; or branch the run with a smaller learning rate and ask there."
+        )
+    return found
 
 
 class Given:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.explain.answer import Answer, Block, Equations, Figure, Heading, Ledger, Table
+from backpass.explain.examples import described, labels_of, verb_of
+from backpass.explain.naming import Naming
 from backpass.explain.value import Value, value
 from backpass.ir import Graph
 from backpass.pictures.images import row_images
-from backpass.training.evaluate import classes_of
 from backpass.training.replay import Moment
 
 _TERMS = 5  # of a sum
@@ -161,8 +162,8 @@ def _layers(moment: Moment, b: int) -> list[tuple[str, int, int]]:
 def _outputs(moment: Moment, b: int) -> tuple[Output, ...]:
     record = moment.replay.record
     came, wanted = (np.asarray(moment[name][b], np.float64) for name in (record.prediction, "t"))
-    classes = record.settings.data.classes
-    names = [str(c) for c in classes] if len(classes) == len(came) else [f"{k}" for k in range(len(came))]
+    naming = Naming(record)
+    names = [naming.output(k) or f"{k}" for k in range(len(came))]
     found = [Output(n, float(a), float(t)) for n, a, t in zip(names, came, wanted, strict=True)]
     return tuple(sorted(found, key=lambda o: -abs(o.came_out - o.wanted)))
 
@@ -172,14 +173,10 @@ def _there(graph: Graph, target: str) -> bool:
 
 
 def _claim(moment: Moment, b: int, number: int, loss: float, stages: tuple[Stage, ...]) -> str:
-    data = moment.replay.record.settings.data
+    record = moment.replay.record
     words = f"Step {moment.step:,} for row {number:,}"
-    if data.task == "classification":
-        names = [str(c) for c in data.classes]
-        t, a = (
-            classes_of(np.asarray(moment[n])[b : b + 1])[0] for n in ("t", moment.replay.record.prediction)
-        )
-        words += f", a {names[int(t)]} that is read as {names[int(a)]}"
+    is_, read = (labels_of(record, moment[name][b : b + 1])[0] for name in ("t", record.prediction))
+    words += f" ({described(is_, read, verb_of(record))})" if is_ else ""
     followed = [one.target for stage in stages if stage.name == "backward" for one in stage.values]
     deltas = [name for name in followed if name[0] == "δ"]
     way = f" Its error is followed through {', then '.join(deltas)}." if deltas else ""

@@ -15,20 +15,16 @@ def blocks(answer: Answer) -> list[Block]:
     found: list[Block] = [Note(answer.meaning)] if answer.meaning else []
     for block in answer.blocks():
         if isinstance(block, Ledger):
-            entries = tuple(e if e.note else replace(e, note=_names(answer, e.name)) for e in block.entries)
+            called = answer.names
+            entries = tuple(e if e.note else replace(e, note=called.get(e.name, "")) for e in block.entries)
             block = replace(block, entries=entries)
         found.append(block)
         if isinstance(block, Table):
-            cells = [str(cell) for row in block.rows[: block.shown] for cell in row]
-            inputs = [name for name in answer.names if name.startswith("x[") and name in cells]
-            told = ", ".join(f"{name} is {answer.names[name]}" for name in inputs[:_FEW])
+            cells = dict.fromkeys(str(cell) for row in block.rows[: block.shown] for cell in row)
+            inputs = [cell for cell in cells if cell in answer.names][:_FEW]
+            told = ", ".join(f"{name} is {answer.names[name]}" for name in inputs)
             found += [Note(f"{told}.")] if told else []
     return [*found, *answer.checks, *answer.besides]
-
-
-def _names(answer: Answer, entry: str) -> str:
-    """What the numbers in the name of an entry are called."""
-    return ", ".join(dict.fromkeys(words for name, words in answer.names.items() if name in entry))
 
 
 def signed(value: float) -> str:
