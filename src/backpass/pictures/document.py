@@ -27,7 +27,7 @@ overflow-wrap:anywhere}
 .figures td{white-space:nowrap}
 .figures th:first-child,.figures td:first-child{text-align:left;padding-left:0}
 thead th{color:var(--soft);font-weight:600;font-size:13px}tbody th{font-weight:400;color:var(--soft)}
-.figures tbody th{color:var(--ink)}
+.figures tbody th{color:var(--ink)}.figures .words{text-align:left}.equation{white-space:pre-wrap}
 pre{background:var(--tint);border-radius:6px;padding:12px 14px;overflow-x:auto;line-height:1.45;
 font:13px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}
 details{margin:10px 0}summary{cursor:pointer;color:var(--accent)}

@@ -31,11 +31,17 @@ def page(answer: Answer) -> str:
     return document(asked + when, f"<h1>{plain(asked + when)}</h1>\n{html(answer)}")
 
 
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = ()) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return f"<tr><th>{plain(cells[0])}</th>{''.join(f'<td>{plain(c)}</td>' for c in cells[1:])}</tr>"
+def _rows(
+    head: Sequence[str], rows: Sequence[Sequence[str]], foot: Sequence[str] = (), words: Sequence[bool] = ()
+) -> str:
+    """A table; columns of words are set to the left, as the first one is."""
+    left = [' class="words"' if k < len(words) and words[k] else "" for k in range(len(head))]
 
-    top = "".join(f"<th>{plain(h)}</th>" for h in head)
+    def line(cells: Sequence[str]) -> str:
+        others = (f"<td{kind}>{plain(c)}</td>" for c, kind in zip(cells[1:], left[1:], strict=True))
+        return f"<tr><th>{plain(cells[0])}</th>{''.join(others)}</tr>"
+
+    top = "".join(f"<th{kind}>{plain(h)}</th>" for h, kind in zip(head, left, strict=True))
     bottom = f"<tfoot>{line(foot)}</tfoot>" if foot else ""
     return (
         f'<div class="wide"><table class="figures"><thead><tr>{top}</tr></thead>'
@@ -48,7 +54,7 @@ def _title(text: str) -> str:
 
 
 def _equations(block: Equations) -> str:
-    return f"<pre>{plain(chr(10).join(block.lines))}</pre>"
+    return f'<pre class="equation">{plain(chr(10).join(block.lines))}</pre>'
 
 
 def _ledger(block: Ledger) -> str:
@@ -58,14 +64,15 @@ def _ledger(block: Ledger) -> str:
         rows.append([block.left.name, signed(block.left.value), "", ""][: 3 + notes])
     foot = [block.total_name, signed(block.total), "", ""][: 3 + notes]
     head = ["", "value", "of gross", ""][: 3 + notes]
-    return _title(block.title) + _rows(head, rows, foot)
+    return _title(block.title) + _rows(head, rows, foot, [False] * 3 + [True])
 
 
 def _table(block: Table) -> str:
     rows = [list(map(cell, row)) for row in block.rows[: block.shown]]
     more = len(block.rows) - block.shown
     rest = f'<p class="soft">and {more:,} more</p>' if more > 0 else ""
-    return _title(block.title) + _rows(block.head, rows) + rest
+    words = [all(isinstance(row[i], str) for row in block.rows) for i in range(len(block.head))]
+    return _title(block.title) + _rows(block.head, rows, words=words) + rest
 
 
 def _figure(block: Figure) -> str:
