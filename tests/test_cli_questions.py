@@ -145,3 +145,12 @@ def test_blame_for_a_whole_run(backpass: Command, here: Path, by: str) -> None:
     assert (half["first"], half["last"]) == (4, 9)
     backpass("blame", RUN, "W2[1,0]", "--from", "9", "--to", "4").fails(2)
     backpass("blame", RUN, "W2[1,0]", "--by", "colour").fails(2, "colour")
+
+
+def test_another_machine_is_told(backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "note" not in backpass("value", RUN, "C").err
+    from backpass.training import promise
+
+    left = promise.Promise("L5", False, "This machine multiplies otherwise.")
+    monkeypatch.setattr(promise, "promise", lambda settings: left)
+    assert "This machine multiplies otherwise." in backpass("value", RUN, "C").err

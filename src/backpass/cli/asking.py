@@ -104,10 +104,20 @@ def ask_run(spec: str, form: Form | None, words: str, question: Callable[[Run, W
     run = open_run(spec)
     if run.status in ("running", "interrupted", "diverged"):
         output.note(f"note: this run is not finished ({run.status}); it has steps 1 to {run.steps:,}")
+    note_promise(output, run)
     with Waiting(output, words) as waiting:
         answer = question(run, waiting)
     show(output, answer, form)
     return 0 if answer.balanced else 1
+
+
+def note_promise(output: Output, run: Run) -> None:
+    """Say so, where what is computed again may not be what the run itself had, bit for bit."""
+    from backpass.training.promise import promise
+
+    left = promise(run.settings)
+    if not left.bitwise:
+        output.note(f"note: {left.words}")
 
 
 def checked(visit: Visit, target: str, answer: Kind) -> Kind:

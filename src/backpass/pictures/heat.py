@@ -41,7 +41,7 @@ def heat(
     Examples
     --------
     >>> heat("norms", ["δ2", "δ1"], ["1", "2"], [[1.0, 0.5], [0.1, 0.0]]).count("<rect")
-    15
+    13
     """
     sizes = [[abs(v) if math.isfinite(v) else 0.0 for v in row] for row in values]
     present = [v for row in sizes for v in row if v]
