@@ -21,7 +21,7 @@ import numpy as np
 
 import backpass as bp
 from backpass.explain.blame import blame
-from backpass.explain.ledger import carried_back
+from backpass.explain.updates.ledger import carried_back
 
 STEPS, ROUNDS = 20_000, 5
 NETS = {"784-100-10, batch 32": (784, 100, 10, 32), "64-32-10, batch 32": (64, 32, 10, 32),

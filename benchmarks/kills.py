@@ -24,8 +24,8 @@ from pathlib import Path
 CHILD = """
 import sys
 import backpass as bp, backpass.fit
-from backpass.training import store
-from backpass.training.checkpoints import Spacing
+from backpass.record import store
+from backpass.record.checkpoints import Spacing
 store._PAUSE = 0.0
 backpass.fit.spacing_for = lambda *_: Spacing(7, 5)
 def go(folder, again):

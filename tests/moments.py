@@ -16,7 +16,7 @@ from backpass import ops
 from backpass.exec.reference import ReferenceFunction
 from backpass.ir import Node
 from backpass.ir.op import Op, Sample
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 
 class SoftSum(Op):

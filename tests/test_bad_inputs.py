@@ -43,8 +43,8 @@ from backpass.errors import (
     StorageError,
     UsageError,
 )
-from backpass.training.folder import RunFolder
-from backpass.training.settings import FORMAT
+from backpass.record.folder import RunFolder
+from backpass.record.settings import FORMAT
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((40, 3))

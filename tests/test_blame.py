@@ -11,17 +11,17 @@ import pytest
 import backpass as bp
 from backpass.errors import UsageError
 from backpass.exec.compiled import CompiledLoop
-from backpass.explain import ledger
 from backpass.explain.blame import Blame, blame
-from backpass.explain.ledger import carried_back
-from backpass.explain.plan import plan
-from backpass.explain.terms import terms_of_new, update_terms
-from backpass.explain.update import UpdateOf, parse_target
+from backpass.explain.updates import ledger
+from backpass.explain.updates.ledger import carried_back
+from backpass.explain.updates.plan import plan
+from backpass.explain.updates.terms import terms_of_new, update_terms
+from backpass.explain.updates.update import UpdateOf, parse_target
 from backpass.ir import Graph
 from backpass.ops import Mean, SquaredError, data, parameter, state
 from backpass.passes import backward
+from backpass.record.replay import Moment, Replay
 from backpass.training.optimisers import SGD, Adagrad, Adam, AdamW, Optimiser, RMSprop
-from backpass.training.replay import Moment, Replay
 from backpass.training.schedules import Cosine, WarmUp
 
 OPTIMISERS: dict[str, Optimiser] = {

@@ -13,10 +13,10 @@ from going import assert_equal, data, interrupted, train
 
 import backpass as bp
 from backpass.errors import RecordError, UsageError
-from backpass.training.branching import rows_to_drop
+from backpass.record.settings import FORMAT
+from backpass.running.branching import rows_to_drop
 from backpass.training.optimisers import SGD
 from backpass.training.schedules import Cosine, OnPlateau
-from backpass.training.settings import FORMAT
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from moments import NETS, STAGES, entries_of, staged, visited
 import backpass as bp
 from backpass import ops
 from backpass.errors import UsageError
-from backpass.explain.checking import checked
+from backpass.explain.step.checking import checked
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import backpass as bp
 from backpass.errors import RecordError, UsageError
-from backpass.training import store
-from backpass.training.checkpoints import (
+from backpass.record import store
+from backpass.record.checkpoints import (
     Checkpoints,
     Spacing,
     carried_bytes,
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_is_left_out_and_the_visit_is_the_same(tmp_path: Pa
 @pytest.mark.usefixtures("dense")
 def test_loading_reads_no_checkpoint_but_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(out=tmp_path / "a")
-    from backpass.training.folder import RunFolder
+    from backpass.record.folder import RunFolder
 
     read, true = [], RunFolder.read_checkpoint
 

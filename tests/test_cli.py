@@ -25,7 +25,7 @@ from backpass.cli.output import Output, clean, duration, percent
 from backpass.errors import UsageError
 from backpass.exec.choose import EXECUTORS
 from backpass.nn import ACTIVATIONS, LOSSES
-from backpass.training import rows as _rows  # noqa: F401 (loaded first in a test, it keeps what the test replaced)
+from backpass.record import rows as _rows  # noqa: F401 (loaded first in a test, it keeps what the test replaced)
 
 
 def test_alone_it_prints_help(backpass: Command) -> None:

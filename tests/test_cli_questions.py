@@ -96,7 +96,7 @@ def test_an_answer_is_written_to_a_file(backpass: Command, here: Path) -> None:
 def test_an_answer_that_does_not_add_up_is_told_by_the_exit_code(
     backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from backpass.explain import update
+    from backpass.explain.updates import update
 
     true = update.by_example
     monkeypatch.setattr(update, "by_example", lambda *given: true(*given) * 1.01)
@@ -149,7 +149,7 @@ def test_blame_for_a_whole_run(backpass: Command, here: Path, by: str) -> None:
 
 def test_another_machine_is_told(backpass: Command, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "note" not in backpass("value", RUN, "C").err
-    from backpass.training import promise
+    from backpass.record import promise
 
     left = promise.Promise("L5", False, "This machine multiplies otherwise.")
     monkeypatch.setattr(promise, "promise", lambda settings: left)

@@ -83,7 +83,7 @@ def test_a_full_disk_keeps_what_was_written_and_says_where(backpass: Command, tm
     code = (
         "import resource, signal, sys\n"
         "from backpass.cli import main\n"
-        "from backpass.training.store import Writer\n"
+        "from backpass.record.store import Writer\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "wrote = Writer.wrote\n"
         "def then_full(*given, **more):\n"

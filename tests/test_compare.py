@@ -11,8 +11,8 @@ from going import data, interrupted, train
 
 import backpass as bp
 from backpass.explain.compare import compare
+from backpass.record.parting import first_cost_apart
 from backpass.training.optimisers import SGD
-from backpass.training.parting import first_cost_apart
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from moments import NETS, entries_of, visited
 import backpass as bp
 from backpass.errors import UsageError
 from backpass.explain.delta import delta
-from backpass.explain.places import written
+from backpass.explain.step.places import written
 
 
 @pytest.mark.parametrize("name", NETS)

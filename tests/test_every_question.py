@@ -13,7 +13,7 @@ from every import KINDS, OPTIMISERS, asked, run_of
 import backpass as bp
 from backpass.errors import NonFinite, UsageError
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain.shares import is_coupled
+from backpass.explain.updates.shares import is_coupled
 from backpass.explain.why import Why
 from backpass.ir import Graph
 from backpass.ops import Sum, data

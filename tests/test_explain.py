@@ -9,9 +9,9 @@ import pytest
 import backpass as bp
 from backpass.errors import UsageError
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain import shares, update
-from backpass.explain.shares import check_uncoupled
-from backpass.explain.terms import update_terms
+from backpass.explain.updates import shares, update
+from backpass.explain.updates.shares import check_uncoupled
+from backpass.explain.updates.terms import update_terms
 from backpass.ir import Graph
 from backpass.ops import Mean, SquaredError, Tanh, data, parameter
 from backpass.passes import backward, retyped

@@ -7,7 +7,7 @@ import pytest
 
 import backpass as bp
 from backpass.explain.flow import flow
-from backpass.training.monitors import Monitors
+from backpass.record.monitors import Monitors
 
 
 def deep(activation: str, layers: int = 6, init: str | None = None, lr: float = 0.1) -> bp.Run:

@@ -10,12 +10,13 @@ import backpass as bp
 from backpass import ops
 from backpass.errors import ShapeError, UsageError
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain import inspection, tracing
-from backpass.explain.backwards import slots_of
 from backpass.explain.influence import influence
-from backpass.explain.removal import loss_without, verified
 from backpass.explain.self_influence import own_moves_of, self_influence
-from backpass.explain.tracing import Traced, follow
+from backpass.explain.tracing import follow as tracing
+from backpass.explain.tracing import inspection
+from backpass.explain.tracing.backwards import slots_of
+from backpass.explain.tracing.follow import Traced, follow
+from backpass.explain.tracing.removal import loss_without, verified
 from backpass.ir import Graph
 from backpass.nn import Residual
 from backpass.passes import backward

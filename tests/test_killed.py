@@ -17,8 +17,8 @@ from conftest import REPO
 from going import assert_equal, data, train
 
 import backpass as bp
-from backpass.training import store
-from backpass.training.checkpoints import Spacing
+from backpass.record import store
+from backpass.record.checkpoints import Spacing
 
 CHILD = """
 import os, signal, sys
@@ -26,9 +26,9 @@ sys.path.insert(0, sys.argv[4])
 import backpass as bp
 import backpass.fit
 from going import data, train
-from backpass.training import scalars, store
-from backpass.training.checkpoints import Spacing
-from backpass.training.record import Record
+from backpass.record import scalars, store
+from backpass.record.checkpoints import Spacing
+from backpass.record.record import Record
 
 store._PAUSE = 0.0
 backpass.fit.spacing_for = lambda *_: Spacing(9, 4)

@@ -9,11 +9,11 @@ from moments import NETS, STAGES, entries_of, staged, visited
 import backpass as bp
 from backpass import ops
 from backpass.errors import UsageError
-from backpass.explain import links as links_module
-from backpass.explain.checking import checked_link
-from backpass.explain.links import Units, factor_name
-from backpass.explain.recursion import ALL, GROSS, LIVE, NET, STRONGEST, from_cost
-from backpass.training.replay import Moment
+from backpass.explain.net import links as links_module
+from backpass.explain.net.links import Units, factor_name
+from backpass.explain.net.recursion import ALL, GROSS, LIVE, NET, STRONGEST, from_cost
+from backpass.explain.step.checking import checked_link
+from backpass.record.replay import Moment
 
 
 def deltas(moment: Moment) -> dict[str, str]:

@@ -15,8 +15,8 @@ from backpass import ops
 from backpass.errors import NonFinite
 from backpass.ir import Elementwise, Sample
 from backpass.nn import Activation, Apply, BatchNorm, Dropout, Embedding, Flatten, LayerNorm, Residual
-from backpass.training import store
-from backpass.training.monitors import Cadence
+from backpass.record import store
+from backpass.record.monitors import Cadence
 from backpass.training.optimisers import SGD, Adam
 
 

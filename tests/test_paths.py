@@ -9,9 +9,9 @@ from moments import NETS, STAGES, entries_of, staged, visited
 
 import backpass as bp
 from backpass.errors import NotDifferentiable, UsageError
-from backpass.explain.links import Units
+from backpass.explain.net.links import Units
+from backpass.explain.net.recursion import strongest
 from backpass.explain.paths import Paths, paths
-from backpass.explain.recursion import strongest
 
 
 def listed(units: Units, weight: str, entry: tuple[int, ...]) -> list[float]:

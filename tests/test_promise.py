@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 import backpass as bp
 from backpass.exec.machine import cpu_name
-from backpass.training import promise as rule
-from backpass.training.promise import promise
-from backpass.training.settings import Settings
+from backpass.record import promise as rule
+from backpass.record.promise import promise
+from backpass.record.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_replay_and_verify(run: bp.Run, backpass: Command) -> None:
     assert "bit-equal at all" in found.err
     there = backpass("replay", path, "--to", "40", "--json").object
     assert there["cost"] == run.costs[39]
-    from backpass.training.checkpoints import digest
+    from backpass.record.checkpoints import digest
 
     assert there["hash"] == digest(run.replay.state(40))
     assert there["checkpoint"] <= 40

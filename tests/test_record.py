@@ -17,7 +17,7 @@ import backpass as bp
 from backpass.errors import BackpassError, RecordError, ReplayMismatch, StorageError, UsageError
 from backpass.exec.choose import executor_named
 from backpass.nn import Apply, BatchNorm, Dropout
-from backpass.training import store
+from backpass.record import store
 from backpass.training.optimisers import SGD, Adam, AdamW, RMSprop
 from backpass.training.schedules import Cosine, OnPlateau, WarmUp
 from backpass.training.stopping import EarlyStopping
@@ -587,7 +587,7 @@ def test_a_field_of_a_newer_version_is_said_to_be_one(folder: Path) -> None:
 
 def test_a_disk_that_fills_while_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At whichever write it is full: the error says so, and what was written is a run."""
-    from backpass.training.checkpoints import Spacing
+    from backpass.record.checkpoints import Spacing
 
     monkeypatch.setattr("backpass.fit.spacing_for", lambda *_: Spacing(20, 3))
     monkeypatch.setattr(store, "_PAUSE", 0.0)

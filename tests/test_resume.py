@@ -17,9 +17,9 @@ from going import as_killed, assert_equal, data, interrupted, train
 
 import backpass as bp
 from backpass.errors import NonFinite, RecordError, StorageError, UsageError
-from backpass.training import store
-from backpass.training.checkpoints import Spacing
-from backpass.training.lock import Lock
+from backpass.record import store
+from backpass.record.checkpoints import Spacing
+from backpass.record.lock import Lock
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_run_that_is_going_on_is_not_resumed(tmp_path: Path) -> None:
 
 def test_the_lock_of_a_process_that_is_gone_does_not_count(tmp_path: Path) -> None:
     path = interrupted(tmp_path / "a", 100)
-    code = "import sys, os, signal; from pathlib import Path; from backpass.training.lock import Lock\n"
+    code = "import sys, os, signal; from pathlib import Path; from backpass.record.lock import Lock\n"
     code += "held = Lock(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert (path / "lock").read_text().startswith("process ")

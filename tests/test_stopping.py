@@ -9,7 +9,7 @@ import pytest
 import backpass as bp
 from backpass.errors import DataError, NonFinite, ShapeError, UsageError
 from backpass.nn import BatchNorm, Dropout
-from backpass.training.loop import Progress
+from backpass.running.loop import Progress
 from backpass.training.optimisers import SGD, Adam
 from backpass.training.schedules import OnPlateau, WarmUp
 from backpass.training.stopping import Best, EarlyStopping, divergence_note

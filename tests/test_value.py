@@ -13,12 +13,12 @@ import backpass as bp
 from backpass import ops
 from backpass.errors import UsageError
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain.entries import Entries
-from backpass.explain.places import place, printed_names, written
+from backpass.explain.step.entries import Entries
+from backpass.explain.step.places import place, printed_names, written
 from backpass.explain.value import Value, value
 from backpass.ir import Graph
 from backpass.ir.types import ArrayType
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 
 def names_in(moment: Moment) -> dict[str, Any]:

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     )
     from backpass.ops import functions
     from backpass.passes import backward, grad, trace, value_and_grad
-    from backpass.run import Run, Visit, load
+    from backpass.run import Run, load
     from backpass.testing import check_gradients, check_op
     from backpass.training import schedules
     from backpass.training.optimisers import SGD, Adagrad, Adam, AdamW, RMSprop
     from backpass.training.stopping import EarlyStopping
+    from backpass.visit import Visit
 
 _HOMES = {
     "Activation": "backpass.nn",
@@ -66,7 +67,7 @@ _HOMES = {
     "Residual": "backpass.nn",
     "Run": "backpass.run",
     "SGD": "backpass.training.optimisers",
-    "Visit": "backpass.run",
+    "Visit": "backpass.visit",
     "backward": "backpass.passes",
     "check_gradients": "backpass.testing",
     "check_op": "backpass.testing",

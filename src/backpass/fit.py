@@ -20,25 +20,25 @@ from backpass.exec.choose import compile_loop
 from backpass.exec.machine import cpu_name, versions
 from backpass.ir import Op
 from backpass.nn import Activation, BatchNorm, Dense, Dropout, Network, default_loss, loss_named
+from backpass.record.checkpoints import spacing_for
+from backpass.record.folder import RunFolder
+from backpass.record.promise import promise
+from backpass.record.record import Record
+from backpass.record.replay import Replay
+from backpass.record.rows import Entry, enter
+from backpass.record.settings import Machine, Settings
+from backpass.record.store import read_record
 from backpass.run import Run, load
+from backpass.running.loop import Callbacks, Progress
+from backpass.running.resuming import check_unfinished, resumed
 from backpass.training.ahead import Ahead
 from backpass.training.batches import Batches
-from backpass.training.checkpoints import spacing_for
 from backpass.training.evaluate import classes_of
-from backpass.training.folder import RunFolder
-from backpass.training.loop import Callbacks, Progress
 from backpass.training.optimisers import Adam, Optimiser
-from backpass.training.promise import promise
-from backpass.training.record import Record
-from backpass.training.replay import Replay
-from backpass.training.resuming import check_unfinished, resumed
-from backpass.training.rows import Entry, enter
 from backpass.training.rules import own_rules
 from backpass.training.schedules import check, check_count
-from backpass.training.settings import Machine, Settings
 from backpass.training.step import predict_graph, step_graph
 from backpass.training.stopping import EarlyStopping
-from backpass.training.store import read_record
 from backpass.training.weights import ClassWeight, row_weights, started_from
 
 Held = float | Any
@@ -121,7 +121,7 @@ def train(
     time_limit : float, optional
         Seconds, after which the run ends; what was learned until then is its result.
     callbacks : iterable of callables or objects
-        Called while the run goes; see `backpass.training.loop.Callbacks`.
+        Called while the run goes; see `backpass.running.loop.Callbacks`.
     l1, l2 : float
         Penalties on the weights W, not on biases: C = mean loss + l1 Σ|W| + ½ l2 ΣW².
     sample_weight : array-like, shape (n,), optional

@@ -15,8 +15,8 @@ from backpass.data import Dataset, Preparation, as_part, load, prepare
 from backpass.data.table import Table
 from backpass.errors import UsageError, nearest
 from backpass.exec.base import Array
-from backpass.training.rows import Rows, for_outputs, kind_of
-from backpass.training.settings import Settings
+from backpass.record.rows import Rows, for_outputs, kind_of
+from backpass.record.settings import Settings
 
 _PART = re.compile(r"(\w+)/(\d+)")
 
@@ -69,7 +69,7 @@ class Lookup:
                 "the raw rows of this run came from memory and are not kept; give the row itself, or load "
                 "the run with its data: backpass.load(path, data=(X, y))"
             )
-        self._check(row, len(data))
+        self._check(int(row), len(data))
         if data.table is not None:
             return data.table.take(np.array([row])), f"row {row:,}"
         return (data.X[[row]].toarray() if data.sparse else data.X[[row]]), f"row {row:,}"

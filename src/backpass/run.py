@@ -19,17 +19,17 @@ from backpass.exec.base import Array, Loop
 from backpass.exec.choose import executor_named
 from backpass.ir import REGISTRY, Graph, Op
 from backpass.lookup import Lookup
+from backpass.record.folder import RunFolder
+from backpass.record.monitors import Monitors
+from backpass.record.record import Record
+from backpass.record.replay import Replay
+from backpass.record.rows import Entry, Pair, Rows, held_again, kind_of
+from backpass.record.settings import Settings
+from backpass.record.store import Writer, read_record
+from backpass.running.going import Going
 from backpass.training.ahead import Ahead
 from backpass.training.evaluate import Evaluator
-from backpass.training.folder import RunFolder
-from backpass.training.going import Going
-from backpass.training.monitors import Monitors
-from backpass.training.record import Record
-from backpass.training.replay import Replay
-from backpass.training.rows import Entry, Pair, Rows, held_again, kind_of
 from backpass.training.rules import check_rules
-from backpass.training.settings import Settings
-from backpass.training.store import Writer, read_record
 from backpass.visit import Visit
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from backpass.training.replay import Moment, Replay
+from backpass.record.replay import Moment, Replay
 
 if TYPE_CHECKING:
     from backpass.explain.delta import Delta

@@ -113,7 +113,7 @@ def ask_run(spec: str, form: Form | None, words: str, question: Callable[[Run, W
 
 def note_promise(output: Output, run: Run) -> None:
     """Say so, where what is computed again may not be what the run itself had, bit for bit."""
-    from backpass.training.promise import promise
+    from backpass.record.promise import promise
 
     left = promise(run.settings)
     if not left.bitwise:
@@ -122,8 +122,8 @@ def note_promise(output: Output, run: Run) -> None:
 
 def checked(visit: Visit, target: str, answer: Kind) -> Kind:
     """The answer with a second route beside its gradient: a central difference in f64 through the step."""
-    from backpass.explain.checking import checked
-    from backpass.explain.places import place
+    from backpass.explain.step.checking import checked
+    from backpass.explain.step.places import place
 
     where = place(visit, target)
     return answer.with_check(checked(visit, where.name, where.entry))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from backpass.run import Run
-    from backpass.training.loop import Progress
+    from backpass.running.loop import Progress
 
 
 def branch(

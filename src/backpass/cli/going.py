@@ -14,9 +14,9 @@ from backpass.cli.signals import Stop
 from backpass.errors import BackpassError, NonFinite, UsageError
 
 if TYPE_CHECKING:
+    from backpass.record.folder import RunFolder
     from backpass.run import Run
-    from backpass.training.folder import RunFolder
-    from backpass.training.loop import Progress
+    from backpass.running.loop import Progress
 
     Go = Callable[[Callable[[Run], None], Callable[[Progress], None]], Run]
 
@@ -119,6 +119,6 @@ def go_on(
         planned = run.record.batches.steps
         output.field("resumed", f"{path}, after step {run.steps:,} of {planned:,}")
 
-    from backpass.training.folder import RunFolder
+    from backpass.record.folder import RunFolder
 
     continued(output, RunFolder(path), go, announce)

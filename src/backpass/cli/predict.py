@@ -67,7 +67,7 @@ def predict(
     predicted = found.preparation.answers(raw).tolist()
     names, columns = _columns(found, raw)
     if out is not None:
-        from backpass.training.folder import write_whole
+        from backpass.record.folder import write_whole
 
         write_whole(Path(out).expanduser(), _csv(found, predicted, names, columns).encode())
         output.say(f"{len(predicted):,} predictions are in {out}")

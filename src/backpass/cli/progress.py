@@ -9,7 +9,7 @@ from backpass.cli.output import Output, duration
 from backpass.cli.words import quick_score
 
 if TYPE_CHECKING:
-    from backpass.training.loop import Progress
+    from backpass.running.loop import Progress
 
 #: Seconds between plain lines, where no terminal shows a bar.
 _LINE_SECONDS = 2.0

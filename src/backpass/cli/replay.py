@@ -13,8 +13,8 @@ from backpass.cli.words import counted
 from backpass.errors import ReplayMismatch, UsageError
 
 if TYPE_CHECKING:
+    from backpass.record.promise import Promise
     from backpass.run import Run
-    from backpass.training.promise import Promise
 
 
 def replay(
@@ -40,7 +40,7 @@ def replay(
     json
         Print one object with the result as the last line of standard output.
     """
-    from backpass.training.promise import promise
+    from backpass.record.promise import promise
 
     if verify and to is not None:
         raise UsageError("--verify computes the whole run again; leave --to out.")
@@ -61,7 +61,7 @@ def replay(
 
 
 def _verify(output: Output, spec: str, run: Run, kept: Promise) -> dict[str, Any]:
-    from backpass.training.parting import first_cost_apart
+    from backpass.record.parting import first_cost_apart
 
     record = run.record
     checkpoints = [mark for mark in record.checkpoints if record.has(mark)]
@@ -100,7 +100,7 @@ def _verify(output: Output, spec: str, run: Run, kept: Promise) -> dict[str, Any
 
 def _go_to(output: Output, run: Run, step: int) -> dict[str, Any]:
     """The state after a step, and the cost of it."""
-    from backpass.training.checkpoints import digest
+    from backpass.record.checkpoints import digest
 
     record, began = run.record, time.perf_counter()
     nearest = record.before(step)[0]

@@ -19,7 +19,7 @@ from backpass.errors import NotLowered, UsageError
 
 if TYPE_CHECKING:
     from backpass.ir import Graph
-    from backpass.training.settings import Settings
+    from backpass.record.settings import Settings
 
 _SECTIONS = ("forward", "backward", "update")
 

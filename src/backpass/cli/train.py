@@ -25,9 +25,9 @@ from backpass.errors import BackpassError, NonFinite, UsageError
 
 if TYPE_CHECKING:
     from backpass.data import Dataset
+    from backpass.record.folder import RunFolder
     from backpass.run import Run
-    from backpass.training.folder import RunFolder
-    from backpass.training.loop import Progress
+    from backpass.running.loop import Progress
 
 _DATA, _LEARNING = Group("Data", sort_key=1), Group("Learning", sort_key=3)
 Auto = Literal["auto", "reference", "compiled"]
@@ -331,7 +331,7 @@ def announce(output: Output, dataset: Dataset, run: Run, several: str = "") -> N
 @contextlib.contextmanager
 def new_folder(out: str | None, name: str) -> Iterator[RunFolder]:
     """A new run folder; it goes again if the run never begins."""
-    from backpass.training.folder import RunFolder
+    from backpass.record.folder import RunFolder
 
     folder = RunFolder.next(RUNS, name) if out is None else RunFolder.create(Path(out).expanduser())
     try:

@@ -17,8 +17,8 @@ from backpass.errors import NonFinite, StorageError, UsageError
 
 if TYPE_CHECKING:
     from backpass.data import Dataset
+    from backpass.record.folder import RunFolder
     from backpass.run import Run
-    from backpass.training.folder import RunFolder
 
 Trainer = Callable[["RunFolder", "int | None", "Callable[[Run], None]", Bar], "Run"]
 
@@ -27,7 +27,7 @@ def check_counts(
     dataset: Dataset, counts: Sequence[int | None], held: float | None, tested: float | None, seed: int
 ) -> None:
     """Refuse more rows than there are, before the first training and not after some."""
-    from backpass.training.rows import parts_of
+    from backpass.record.rows import parts_of
 
     there = len(parts_of(dataset, held, tested, seed)["train"])
     most = max(count or 0 for count in counts)
@@ -50,7 +50,7 @@ def train_rows(
 
     All trainings have the same held-out rows, and the rows of a smaller one are among those of a larger.
     """
-    from backpass.training.folder import RunFolder
+    from backpass.record.folder import RunFolder
 
     parent = _new(out, f"{dataset.name}-rows")
     done: list[Run] = []

@@ -11,7 +11,7 @@ from backpass.cli.output import percent
 if TYPE_CHECKING:
     from backpass.data import Dataset
     from backpass.ir import Graph
-    from backpass.training.settings import Settings
+    from backpass.record.settings import Settings
 
 LOSSES = {"cross_entropy": "cross-entropy", "squared_error": "squared error"}
 

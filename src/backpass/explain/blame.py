@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from backpass.data import mapped
 from backpass.errors import UsageError, nearest
-from backpass.explain import ledger
 from backpass.explain.answer import Answer, Block, Check, Entry, Figure, Ledger, Note
 from backpass.explain.examples import article, described, labels_of, pictures, verb_of
-from backpass.explain.plan import Plan, plan
-from backpass.explain.shares import check_uncoupled
-from backpass.explain.tally import BY, Tally
-from backpass.explain.update import parse_target
+from backpass.explain.updates import ledger
+from backpass.explain.updates.plan import Plan, plan
+from backpass.explain.updates.shares import check_uncoupled
+from backpass.explain.updates.tally import BY, Tally
+from backpass.explain.updates.update import parse_target
 from backpass.explain.words import percent, signed
-from backpass.training.replay import Replay
+from backpass.record.replay import Replay
 
 Floats: TypeAlias = NDArray[np.float64]
 Indices: TypeAlias = NDArray[np.int64]

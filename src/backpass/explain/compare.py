@@ -12,10 +12,10 @@ import numpy as np
 from backpass.errors import DataError, RecordError
 from backpass.explain.answer import Answer, Block, Equations, Note, Table
 from backpass.explain.differences import Row, differences, lines_apart
-from backpass.training.parting import Parting, part
-from backpass.training.record import Record
-from backpass.training.replay import Moment, Replay, Wait
-from backpass.training.rows import Rows
+from backpass.record.parting import Parting, part
+from backpass.record.record import Record
+from backpass.record.replay import Moment, Replay, Wait
+from backpass.record.rows import Rows
 
 
 class Compared(Protocol):
@@ -55,7 +55,7 @@ class Difference(Answer):
     comparable : bool
         Whether both carry the same values, so that they can be compared step by step.
     equal, apart : int or None
-        See `backpass.training.parting.Parting`.
+        See `backpass.record.parting.Parting`.
     marks : int
         At how many marks the records were compared.
     ends : tuple of rows

@@ -15,13 +15,13 @@ import numpy as np
 
 from backpass.errors import UsageError
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Ledger, Note, Table
-from backpass.explain.entries import Entries
-from backpass.explain.links import Link, Units, factor_name
-from backpass.explain.places import Place, place, written
-from backpass.explain.recursion import GROSS, NET, Messages, from_cost, reached_by
+from backpass.explain.net.links import Link, Units, factor_name
+from backpass.explain.net.recursion import GROSS, NET, Messages, from_cost, reached_by
+from backpass.explain.step.entries import Entries
+from backpass.explain.step.places import Place, place, written
 from backpass.explain.value import equation
 from backpass.explain.words import percent, signed
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 _DELTA = re.compile(r"δ(\d+)(?:_(\d+))?\[(?:\d+,)?([\d,]+)\]")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from backpass.training.settings import Settings
+from backpass.record.settings import Settings
 
 #: Fields that tell how a run was made and not what it is, or that follow from others.
 _LEFT_OUT = {"executor_why", "spacing", "kept", "record_mb", "rules", "data.fingerprint", "data.preparation"}

@@ -10,8 +10,8 @@ from backpass.data import mapped
 from backpass.data.preparation import Preparation
 from backpass.exec.base import Array
 from backpass.pictures.images import row_images
+from backpass.record.record import Record
 from backpass.training.evaluate import Evaluator, classes_of
-from backpass.training.record import Record
 
 READ, ANSWERED = "read as", "answered"  #: what stands before a class, and before a quantity
 

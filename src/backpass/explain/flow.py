@@ -11,8 +11,8 @@ import numpy as np
 from backpass.explain.answer import Answer, Block, Figure, Note, Table
 from backpass.pictures.curves import Line, Panel, line_chart
 from backpass.pictures.heat import heat
-from backpass.training.monitors import Inspection, Monitors
-from backpass.training.replay import Moment
+from backpass.record.monitors import Inspection, Monitors
+from backpass.record.replay import Moment
 
 #: Mean factors from layer to layer that are called vanishing and exploding, over so many layers.
 _VANISHES, _EXPLODES, _LAYERS = 0.5, 2.0, 3
@@ -54,7 +54,7 @@ class ParameterFlow:
 
 @dataclass(frozen=True)
 class UnitsFlow:
-    """The activations of a layer; see `backpass.training.monitors` for dead and saturated."""
+    """The activations of a layer; see `backpass.record.monitors` for dead and saturated."""
 
     name: str
     mean: float

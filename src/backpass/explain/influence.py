@@ -12,10 +12,10 @@ from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Check, Entry, Figure, Ledger, Note, Table
 from backpass.explain.examples import described, labels_of, pictures, read_as, verb_of
-from backpass.explain.removal import Removal, verified
-from backpass.explain.tracing import Progress, Traced, follow
+from backpass.explain.tracing.follow import Progress, Traced, follow
+from backpass.explain.tracing.removal import Removal, verified
 from backpass.pictures.curves import Line, Panel, line_chart
-from backpass.training.replay import Replay
+from backpass.record.replay import Replay
 
 _KEPT = 50  # rows of each side in an answer
 _PICTURES = 8  # of each side
@@ -158,8 +158,8 @@ def influence(
     """Which training rows moved the loss on an input along the run as it was, every step of it.
 
     To first order a step moves the loss by ∇ℓ·ΔW, and ΔW is a sum over examples: see
-    `backpass.explain.tracing`. The parts add up to the change of the loss; what is of higher order is shown
-    as a part of its own.
+    `backpass.explain.tracing.follow`. The parts add up to the change of the loss; what is of higher order is
+    shown as a part of its own.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from backpass.data.preparation import Preparation
 from backpass.explain.answer import Answer, Ledger, Table
 from backpass.ir.types import ArrayType
 from backpass.ops import MatMul
-from backpass.training.record import Record
+from backpass.record.record import Record
 
 _PLACE = re.compile(r"([^\W\d_]\w*)\[(\d+(?:,\d+)*)\]")
 

@@ -14,12 +14,12 @@ import numpy as np
 
 from backpass.errors import UsageError
 from backpass.explain.answer import Answer, Block, Check, Note, Table
-from backpass.explain.links import Floats, Units, factor_name
-from backpass.explain.places import Place, place, position
-from backpass.explain.recursion import ALL, GROSS, LIVE, NET, Path, from_cost, strongest
+from backpass.explain.net.links import Floats, Units, factor_name
+from backpass.explain.net.recursion import ALL, GROSS, LIVE, NET, Path, from_cost, strongest
+from backpass.explain.step.places import Place, place, position
 from backpass.explain.words import percent, signed
 from backpass.ir.node import inputs_of
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 _WIDEST = 66  # characters of a path in print
 _FROM_COST = re.compile(r"\s*C\s*(?:->|→)")

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from backpass.data import mapped
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Check, Figure, Note, Table
-from backpass.explain.backwards import scales
 from backpass.explain.examples import ANSWERED, READ, article, labels_of, pictures, read_as, verb_of
-from backpass.explain.inspection import SEED, Inspection, own_moves, seeded_gradients
-from backpass.explain.shares import check_uncoupled
-from backpass.explain.tracing import Given, Progress, State, steps_to_result
+from backpass.explain.tracing.backwards import scales
+from backpass.explain.tracing.follow import Given, Progress, State, steps_to_result
+from backpass.explain.tracing.inspection import SEED, Inspection, own_moves, seeded_gradients
+from backpass.explain.updates.shares import check_uncoupled
 from backpass.ir import Graph
 from backpass.passes import retyped, simplify
-from backpass.training.record import Record
-from backpass.training.replay import Replay
+from backpass.record.record import Record
+from backpass.record.replay import Replay
 
 _KEPT = 200  # rows in an answer
 _PICTURES = 16

@@ -10,17 +10,17 @@ import numpy as np
 
 from backpass.errors import NotDifferentiable
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Ledger, Note, Table
-from backpass.explain.entries import Entries, inner, is_opaque, is_sum, mentioned
-from backpass.explain.pieces import Piece, cut
-from backpass.explain.places import Place, place, written
-from backpass.explain.summands import Summands, Term
+from backpass.explain.net.pieces import Piece, cut
+from backpass.explain.step.entries import Entries, inner, is_opaque, is_sum, mentioned
+from backpass.explain.step.places import Place, place, written
+from backpass.explain.step.summands import Summands, Term
 from backpass.explain.words import signed
 from backpass.ir import Node
 from backpass.ir.node import inputs_of
 from backpass.ir.op import FLOATS
 from backpass.ir.tuples import Item
 from backpass.ir.types import ArrayType, dims_of
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 _LINES = 8  # of equations, at most
 

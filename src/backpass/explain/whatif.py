@@ -12,12 +12,12 @@ from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Table
 from backpass.explain.examples import ANSWERED, READ, labels_of, verb_of
-from backpass.explain.places import Place, place
+from backpass.explain.step.places import Place, place
 from backpass.ir import Graph, Node
 from backpass.ir.op import FLOATS
 from backpass.ir.types import ArrayType, dims_of
 from backpass.ir.xp import NUMPY
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 
 @dataclass(frozen=True)

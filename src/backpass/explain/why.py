@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backpass.explain.answer import Answer, Block, Check, Entry, Equations, Figure, Ledger, Note
-from backpass.explain.equations import equations
 from backpass.explain.examples import READ, described, labels_of, verb_of
-from backpass.explain.ledger import carried_back
-from backpass.explain.shares import by_own_pass, mixed_after, second_route
-from backpass.explain.slope import Slope, slope
-from backpass.explain.terms import Term, update_terms
-from backpass.explain.update import UpdateOf, parse_target
+from backpass.explain.step.slope import Slope, slope
+from backpass.explain.updates.equations import equations
+from backpass.explain.updates.ledger import carried_back
+from backpass.explain.updates.shares import by_own_pass, mixed_after, second_route
+from backpass.explain.updates.terms import Term, update_terms
+from backpass.explain.updates.update import UpdateOf, parse_target
 from backpass.pictures.images import row_images
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 _CHECKED = 256  # examples that take the second route
 _PICTURES = 8  # of rows that are images

@@ -13,7 +13,7 @@ from backpass.explain.naming import Naming
 from backpass.explain.value import Value, value
 from backpass.ir import Graph
 from backpass.pictures.images import row_images
-from backpass.training.replay import Moment
+from backpass.record.replay import Moment
 
 _TERMS = 5  # of a sum
 

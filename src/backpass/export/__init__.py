@@ -79,7 +79,7 @@ def export(run: Trained, format: str, out: str | os.PathLike[str], *, overwrite:
     ['predict.py', 'weights.npz']
     """
     from backpass.export.contents import contents
-    from backpass.training.folder import write_whole
+    from backpass.record.folder import write_whole
 
     if format not in FORMATS:
         raise UsageError(f"there is no export format {format!r}. {nearest(str(format), FORMATS)}")

@@ -11,8 +11,8 @@ import numpy as np
 from backpass.errors import UsageError
 from backpass.exec.base import Array
 from backpass.ir import Graph
-from backpass.training.record import Record
-from backpass.training.settings import Settings
+from backpass.record.record import Record
+from backpass.record.settings import Settings
 
 
 class Trained(Protocol):

@@ -224,8 +224,8 @@ class CompiledLoop:
             if has_regular_size(n) and n.shape == () and not n.op.feeds and n in lowered.place
         }
         single = {name: k for k, name in enumerate(alone)}
-        types = [n.array_type for n in self.kept.values()] + [*self.batches.values(), *lowered.buffers.values()]
-        kinds = {KINDS[t.dtype] for t in types}
+        held = [n.array_type for n in self.kept.values()]
+        kinds = {KINDS[t.dtype] for t in (*held, *self.batches.values(), *lowered.buffers.values())}
         return Taps(lowered.dtype, kinds, whole(self.memory), single, self.dim, lowered.split)
 
     def tapped_source(self) -> str:
