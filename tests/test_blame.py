@@ -79,7 +79,7 @@ def kept_by_hand(run: bp.Run, target: str, steps: int) -> tuple[np.ndarray, dict
     return added, held
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("dtype", ["f32", pytest.param("f64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_optimiser_balances_and_equals_bookkeeping_by_hand(name: str, dtype: str) -> None:
     run = train(OPTIMISERS[name], "compiled" if name in COMPILED else "reference", dtype)

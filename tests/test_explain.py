@@ -92,7 +92,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("dtype", ["f32", pytest.param("f64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", OTHERS)
 def test_every_optimiser_balances(case: str, dtype: str) -> None:
     optimiser, kinds = OTHERS[case]

@@ -89,8 +89,9 @@ EVERYTHING = {
 
 def _cases() -> list:
     """All of them; the slow ones are those whose kernels take long to compile."""
-    quick = [(case, "reference") for case in EVERYTHING] + [("adamw, clipped, warmed up", "compiled")]
-    slow = [(case, "compiled") for case in EVERYTHING]
+    first = "adamw, clipped, warmed up"
+    quick = [(first, "reference"), (first, "compiled"), ("dropout and batch normalisation", "reference")]
+    slow = [(case, executor) for case in EVERYTHING for executor in ("reference", "compiled")]
     return quick + [pytest.param(*c, marks=pytest.mark.slow) for c in slow if c not in quick]
 
 
