@@ -27,14 +27,14 @@ Net = Callable[[], bp.Network]
 class Bent(Op):
     """An op of a user's own with nothing but what an op must have; its vjp is made of other ops."""
 
-    name: ClassVar[str] = "crooked"
+    name: ClassVar[str] = "own_bend"
     samples: ClassVar[tuple[Sample, ...]] = (Sample((("B", 3),)),)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Bent
 
     def __hash__(self) -> int:
-        return hash("crooked")
+        return hash("own_bend")
 
     def settings(self) -> dict[str, Any]:
         return {}

@@ -362,7 +362,7 @@ class _Translator(ast.NodeTransformer):
         node.keywords = [self.visit(k) for k in node.keywords]
         if name in FUNCTIONS:
             form = FUNCTIONS[name]
-            if any(isinstance(a, ast.Constant) for a in node.args[-1:]):
+            if any(_is_number(a) for a in node.args[-1:]):
                 form = BESIDE_A_NUMBER.get(name, _OF_A_NUMBER.get(name, form))
             first, *others = (ast.unparse(a) for a in [*node.args, *node.keywords])
             form = form.replace("{0}", ", ".join([first, *others]))
@@ -377,6 +377,11 @@ class _Translator(ast.NodeTransformer):
             f"the program calls {name}, for which PyTorch's export has no form yet:\n  {ast.unparse(node)}\n"
             "  Export as 'numpy', which can write every network."
         )
+
+
+def _is_number(node: ast.expr) -> bool:
+    """Whether an expression is a bare number, negative ones too."""
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)
 
 
 def _expression(text: str, *parts: ast.expr) -> ast.expr:
