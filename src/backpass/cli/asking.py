@@ -129,6 +129,24 @@ def checked(visit: Visit, target: str, answer: Kind) -> Kind:
     return answer.with_check(checked(visit, where.name, where.entry))
 
 
+def ask_visit(
+    spec: str,
+    step: int | None,
+    form: Form | None,
+    target: str,
+    check: bool,
+    question: Callable[[Visit], Answer],
+) -> int:
+    """Open a run, ask one of its steps about a target, with a second route if `check` asks for it."""
+
+    def of_visit(run: Run, number: int) -> Answer:
+        visit = run.at(number)
+        answer = question(visit)
+        return checked(visit, target, answer) if check else answer
+
+    return ask(spec, step, form, of_visit)
+
+
 def step_of(run: Run, spec: str, step: int | None) -> int:
     """The step that is meant; the last one, if none is named."""
     if run.steps == 0:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from backpass.cli.asking import Checked, Form, Step, ask, checked
-
-if TYPE_CHECKING:
-    from backpass.explain import Answer
-    from backpass.run import Run
+from backpass.cli.asking import Checked, Form, Step, ask_visit
 
 
 def delta(
@@ -28,10 +22,4 @@ def delta(
     check
         Put a central difference in f64, through the same step, beside it.
     """
-
-    def question(found: Run, number: int) -> Answer:
-        visit = found.at(number)
-        answer = visit.delta(target)
-        return checked(visit, target, answer) if check else answer
-
-    return ask(run, step, form, question)
+    return ask_visit(run, step, form, target, check, lambda visit: visit.delta(target))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from backpass.cli.asking import Checked, Form, Step, ask, checked
+from backpass.cli.asking import Checked, Form, Step, ask_visit
 from backpass.cli.options import WHOLE, check_whole
-
-if TYPE_CHECKING:
-    from backpass.explain import Answer
-    from backpass.run import Run
 
 
 def paths(
@@ -45,10 +41,5 @@ def paths(
     """
     check_whole("--top", top, 1)
 
-    def question(found: Run, number: int) -> Answer:
-        visit = found.at(number)
-        place = int(example) if example is not None and example.strip().isdecimal() else example
-        answer = visit.paths(target, top, place)
-        return checked(visit, target, answer) if check else answer
-
-    return ask(run, step, form, question)
+    place = int(example) if example is not None and example.strip().isdecimal() else example
+    return ask_visit(run, step, form, target, check, lambda visit: visit.paths(target, top, place))

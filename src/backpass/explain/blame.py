@@ -246,9 +246,8 @@ def blame(
 def _steps(replay: Replay, start: int | None, stop: int | None) -> tuple[int, int]:
     """The first and the last step, counted from 1."""
     outcome = replay.record.outcome
-    best = outcome.best_step
     first = 1 if start is None else start
-    last = (best or outcome.steps) if stop is None else stop
+    last = replay.record.result_step if stop is None else stop
     whole = all(isinstance(k, (int, np.integer)) and not isinstance(k, bool) for k in (first, last))
     if not whole or not 1 <= first <= last <= outcome.steps:
         raise UsageError(

@@ -13,7 +13,7 @@ from backpass.exec.base import Array
 from backpass.explain.answer import Answer, Block, Check, Figure, Note, Table
 from backpass.explain.examples import ANSWERED, READ, article, labels_of, pictures, read_as, verb_of
 from backpass.explain.tracing.backwards import scales
-from backpass.explain.tracing.follow import Given, Progress, State, steps_to_result
+from backpass.explain.tracing.follow import Given, Progress, State
 from backpass.explain.tracing.inspection import SEED, Inspection, own_moves, seeded_gradients
 from backpass.explain.updates.shares import check_uncoupled
 from backpass.ir import Graph
@@ -71,7 +71,7 @@ def own_moves_of(replay: Replay, *, progress: Progress | None = None) -> OwnMove
     """
     record = replay.record
     check_uncoupled(record.step)
-    steps, rows = steps_to_result(record), record.batches.rows
+    steps, rows = record.result_step, record.batches.rows
     one = _Step(record, steps)
     outputs = int(record.step["t"].array_type.shape[1])
     found = OwnMoves(np.zeros(rows), np.zeros(rows), np.zeros(rows, np.int64), np.zeros((rows, outputs)))

@@ -136,9 +136,13 @@ class Record:
 
     def result(self) -> dict[str, Array]:
         """What the run ends with, the inputs that never change included: the best state, or the last."""
+        return self.checkpoints[self.result_step] | self.fixed
+
+    @property
+    def result_step(self) -> int:
+        """After how many steps the run had the values that it ends with."""
         best = self.outcome.best_step
-        kept = self.checkpoints[best] if best is not None and best in self.checkpoints else self.last()
-        return kept | self.fixed
+        return best if best is not None and best in self.checkpoints else max(self.checkpoints)
 
     def load(self, loop: Loop, carry: Mapping[str, Array]) -> None:
         """Bring a loop of the step to a state."""

@@ -92,12 +92,6 @@ class Traced:
         self.parts[part] = self.parts.get(part, 0.0) + value
 
 
-def steps_to_result(record: Record) -> int:
-    """After how many steps the run had the weights that it ends with."""
-    best = record.outcome.best_step
-    return best if best is not None and best in record.checkpoints else max(record.checkpoints)
-
-
 def follow(replay: Replay, x: Array, t: Array, *, progress: Progress | None = None) -> Traced:
     """Follow the mean loss on given rows through a run.
 
@@ -168,7 +162,7 @@ class _Sweep:
         step = self.record.step
         check_uncoupled(step)
         self.inputs = checked_rows(self.record, x, t)
-        self.steps = steps_to_result(self.record)
+        self.steps = self.record.result_step
         self.parameters = step.inputs_of_kind("parameter")
         self.back = Inspection(step_backwards(step), self.record.batches.batch, self.steps)
         program = loss_gradient(self.record.predict_graph, self.parameters)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from backpass.errors import UsageError
 from backpass.exec.base import Array
-from backpass.explain.tracing.follow import checked_rows, steps_to_result
+from backpass.explain.tracing.follow import checked_rows
 from backpass.explain.tracing.inspection import Inspection, loss_gradient
 from backpass.record.replay import Replay
 from backpass.training.ahead import StreamedLoop
@@ -77,7 +77,7 @@ def loss_without(replay: Replay, rows: NDArray[np.int64], x: Array, t: Array) ->
     stands = record.state(loop)
     try:
         record.load(loop, record.checkpoints[0])
-        done, steps = 0, steps_to_result(record)
+        done, steps = 0, record.result_step
         while done < steps:
             until = min(done + (1 if isinstance(loop, StreamedLoop) else _STRETCH), steps)
             order, starts = record.batches.span(done, until)
