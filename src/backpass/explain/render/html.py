@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
-from backpass.explain.render.words import blocks, cell, share, signed, verdict
+from backpass.explain.render.words import blocks, cell, ledger_rows, verdict
 from backpass.pictures.document import document
 from backpass.pictures.svg import plain
 
@@ -58,12 +58,9 @@ def _equations(block: Equations) -> str:
 
 
 def _ledger(block: Ledger) -> str:
-    notes = any(e.note for e in block.first)
-    rows = [[e.name, signed(e.value), share(block.share(e)), e.note][: 3 + notes] for e in block.first]
-    if block.left:
-        rows.append([block.left.name, signed(block.left.value), "", ""][: 3 + notes])
-    foot = [block.total_name, signed(block.total), "", ""][: 3 + notes]
-    head = ["", "value", "of gross", ""][: 3 + notes]
+    width = 3 + any(e.note for e in block.first)
+    *rows, foot = (row[:width] for row in ledger_rows(block))
+    head = ["", "value", "of gross", ""][:width]
     return _title(block.title) + _rows(head, rows, foot, [False] * 3 + [True])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
-from backpass.explain.render.words import blocks, cell, share, signed, verdict
+from backpass.explain.render.words import blocks, cell, ledger_rows, verdict
 from backpass.ir.text import latex_name
 
 _SIGNS = {
@@ -94,10 +94,8 @@ def _equations(block: Equations) -> str:
 
 
 def _ledger(block: Ledger) -> str:
-    rows = [[e.name, signed(e.value), share(block.share(e)), e.note] for e in block.first]
-    if block.left:
-        rows.append([block.left.name, signed(block.left.value), "", ""])
-    table = _tabular(["", "value", "of gross", ""], rows, [block.total_name, signed(block.total), "", ""])
+    *rows, total = ledger_rows(block)
+    table = _tabular(["", "value", "of gross", ""], rows, total)
     return rf"\paragraph{{{plain(block.title)}}}" + "\n\n" + table
 
 

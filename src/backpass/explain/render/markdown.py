@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from backpass.explain.answer import Answer, Check, Equations, Figure, Heading, Ledger, Note, Table
-from backpass.explain.render.words import blocks, cell, share, signed, verdict
+from backpass.explain.render.words import blocks, cell, ledger_rows, verdict
 
 
 def markdown(answer: Answer) -> str:
@@ -42,11 +42,7 @@ def _equations(block: Equations) -> str:
 
 
 def _ledger(block: Ledger) -> str:
-    rows = [[e.name, signed(e.value), share(block.share(e)), e.note] for e in block.first]
-    if block.left:
-        rows.append([block.left.name, signed(block.left.value), "", ""])
-    rows.append([block.total_name, signed(block.total), "", ""])
-    return f"{_plain(block.title)}\n\n{_rows(['', 'value', 'of gross', ''], rows)}"
+    return f"{_plain(block.title)}\n\n{_rows(['', 'value', 'of gross', ''], ledger_rows(block))}"
 
 
 def _table(block: Table) -> str:

@@ -85,3 +85,18 @@ def verdict(check: Check) -> str:
         f"{check.name} {said}: {check.words or 'the two sides'} differ by {check.value:+.2e}; "
         f"rounding can make up to {check.bound:.2e}"
     )
+
+
+def ledger_rows(block: Ledger) -> list[list[str]]:
+    """The rows of a ledger: name, value, share of the gross, note; the others as one row, and the total.
+
+    Examples
+    --------
+    >>> from backpass.explain.answer import Entry
+    >>> ledger_rows(Ledger("", (Entry("a", 1.0), Entry("b", -3.0)), -2.0, "both"))[-1]
+    ['both', '-2.000000e+00', '', '']
+    """
+    rows = [[e.name, signed(e.value), share(block.share(e)), e.note] for e in block.first]
+    if block.left:
+        rows.append([block.left.name, signed(block.left.value), "", ""])
+    return [*rows, [block.total_name, signed(block.total), "", ""]]
