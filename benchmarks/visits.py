@@ -3,7 +3,7 @@
     python benchmarks/visits.py [EPOCHS]
 
 A net 784-300-100-10 learns MNIST with Adam, batch 128: 256 epochs of 391 steps, 100,096 in all, or as many as
-are asked for, recorded in a folder within 200 MB. Then the run is loaded, 30 random steps are visited in random
+are asked for, recorded in a folder within 200 MB. Then the run is loaded, 30 random steps are visited in any
 order, and after them the neighbours of the last. The training takes minutes; random numbers take the place of
 MNIST where it is not.
 """
