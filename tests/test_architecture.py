@@ -28,13 +28,15 @@ RANKS = {
     "record": 6,
     "running": 7,
     "explain": 7,
+    "rivals": 8,
     "report": 8,
     "export": 8,
     "lookup": 9,
     "visit": 9,
     "run": 10,
     "fit": 11,
-    "cli": 12,
+    "classics": 12,
+    "cli": 13,
 }
 
 #: Packages that only some parts may import.

@@ -10,7 +10,15 @@ from backpass.pictures.axes import Axis, figure, frame, margin, percent
 from backpass.pictures.svg import Svg, cut, number, width
 
 #: Solid, dashed and dotted, each with its colour: the same part looks the same in every panel.
-_STYLES = {"train": "one", "validation": "two", "test": "three"}
+_STYLES = {
+    "train": "one",
+    "validation": "two",
+    "test": "three",
+    "ours": "one",
+    "published": "two",
+    "other": "three",
+    "seed": "faint",
+}
 _DOTS = 60  # with more points than that, a line has no dot for each
 _HITS = 300  # with more points than that, a cloud has no tooltip for each
 
@@ -34,7 +42,8 @@ class Panel:
     name, x_name, y_name : str
         The heading, and what the axes show, with their units.
     lines : sequence of Line
-        At most one of each part.
+        At most one of each part, but of "seed" any number: a fan of faint lines. A line without a name is not
+        in the legend.
     mark : (float, str), optional
         An x to mark, and what to call it.
     share : bool
@@ -82,6 +91,8 @@ def _panel(svg: Svg, panel: Panel, left: float, wide: float) -> None:
     frame(svg, x, y, panel.x_name, panel.y_name + scale, share=panel.share, whole=whole)
     place = start
     for line, _ in shown:
+        if not line.name:
+            continue
         style = _STYLES[line.part]
         svg.line(place, 70, place + 26, 70, f"line {style}")
         svg.add("circle", cx=place + 13, cy=70, r=3, class_=f"dot-{style}")
