@@ -18,8 +18,8 @@ _ORIGINS = {
     ),
     "sonar": (
         ("sonar.mines", "sonar.rocks"),
-        "Gorman and Sejnowski, Connectionist Bench (Sonar, Mines vs. Rocks), UCI Machine Learning Repository: "
-        "the files sonar.mines and sonar.rocks, in which a * marks the training cases.",
+        "Gorman and Sejnowski, Connectionist Bench (Sonar, Mines vs. Rocks), UCI Machine Learning "
+        "Repository: the files sonar.mines and sonar.rocks, in which a * marks the training cases.",
     ),
     "vowel": (
         ("vowel-context.data",),

@@ -29,7 +29,8 @@ font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',Arial,sans-s
 .bp .line{fill:none;stroke-width:2;stroke-linejoin:round}
 .bp .one{stroke:var(--one)}.bp .two{stroke:var(--two);stroke-dasharray:7 3}
 .bp .three{stroke:var(--three);stroke-dasharray:2 3}
-.bp .faint{stroke:var(--one);stroke-width:1;stroke-opacity:.35}.bp .dot-faint{fill:var(--one);fill-opacity:.35}
+.bp .faint{stroke:var(--one);stroke-width:1;stroke-opacity:.35}
+.bp .dot-faint{fill:var(--one);fill-opacity:.35}
 .bp .dot-one{fill:var(--one)}.bp .dot-two{fill:var(--two)}.bp .dot-three{fill:var(--three)}
 .bp .mark{stroke:var(--soft);stroke-dasharray:3 3;fill:none}
 .bp .halo{paint-order:stroke;stroke:var(--page);stroke-width:4px;stroke-linejoin:round}
