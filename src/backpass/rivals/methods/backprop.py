@@ -1,0 +1,24 @@
+"""Backpropagation: the whole gradient by one pass forward and one pass back."""
+
+from __future__ import annotations
+
+from backpass.exec.base import Array
+from backpass.rivals.method import Estimator
+from backpass.rivals.problem import Feeds, Problem
+
+
+class Backprop(Estimator):
+    """The gradient by the chain rule, last layer first (Rumelhart, Hinton & Williams 1986)."""
+
+    name, title = "backprop", "backpropagation"
+    rule = "W -= η dW, with dW = a.T @ δ and δ = (δ_next @ W_next.T) * f'(z)"
+    right = "Wherever the loss has a derivative and there is memory for the values of one forward pass."
+    sizes = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+    @classmethod
+    def sentence(cls, problem: Problem) -> str:
+        passes = problem.price("backprop")
+        return f"All {problem.N:,} derivatives cost {passes:.3g} passes, however many weights there are."
+
+    def estimate(self, rows: Feeds) -> Array:
+        return self.problem.gradient(self.weights, rows)[1]
