@@ -1,0 +1,60 @@
+"""The lessons of a race: the counter of combinations, one weight, batches, noise."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from backpass.errors import UsageError
+from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
+
+
+@pytest.mark.parametrize(
+    ("weights", "time"),
+    [(2, "1 ms"), (3, "1 s"), (4, "16.7 min"), (5, "11.6 days"), (6, "31.7 years")],
+)
+def test_the_times_of_the_articles(weights: int, time: str) -> None:
+    search = Search(1000, weights, 1e9)
+    assert search.combinations == 1000**weights
+    assert search.time == time
+
+
+def test_combinations_are_exact_however_many() -> None:
+    huge = Search(1000, 79_510, 1e9)
+    assert huge.combinations == 10 ** (3 * 79_510)
+    assert huge.seconds == Fraction(10 ** (3 * 79_510 - 9))
+    years = 3 * 79_510 - 9 - math.log10(31_557_600)
+    mantissa, power = huge.time.removesuffix(" years").split("e")
+    assert int(power) == math.floor(years)
+    assert float(mantissa) == pytest.approx(10 ** (years % 1), abs=0.05)
+    assert Search(5, 9, 1.0).combinations == 1_953_125
+    assert told_count(5**17) == "7.6e11"
+
+
+def test_rounding_never_gives_ten_before_the_power() -> None:
+    assert told_count(99_999_999_999) == "1.0e11"
+    assert [told_time(s) for s in (0, 1e-9, 0.9999, 3600)] == ["0 ns", "1 ns", "1000 ms", "1 hour"]
+    assert [told_time(86_400 * 365), told_time(31_557_600), told_time(31_557_600 * 12_345)] == [
+        "365 days", "1 year", "12,345 years",
+    ]  # fmt: skip
+
+
+def test_a_counter_is_a_table() -> None:
+    table = curse(9, 1e5)
+    assert [row[0] for row in table.rows] == ["2", "5", "10", "1,000"]
+    assert table.rows[1] == ("5", "9", "1,953,125", "19.5 s")
+    assert counter("none", []).rows == ()
+
+
+def test_a_search_that_cannot_end_is_refused_with_count_and_years() -> None:
+    check_it_ends(Search(5, 9, 1e5), 20.0)
+    with pytest.raises(
+        UsageError, match=r"1,953,125 combinations.*19.5 s, and there is 19 s.*\n.*up to 8 weights"
+    ):
+        check_it_ends(Search(5, 9, 1e5), 19.0)
+    with pytest.raises(UsageError, match=r"79,510 weights.*1.3e55575.*years old"):
+        check_it_ends(Search(5, 79_510, 1e5), 60.0)
+    for wrong in ((0, 9, 1.0), (5, 0, 1.0), (5, 9, 0.0), (5, 9, math.inf), (5.0, 9, 1.0)):
+        with pytest.raises(UsageError):
+            Search(*wrong)
