@@ -30,15 +30,12 @@ class Method(ABC):
         What it does, in the notation of the field, in a line.
     right : str
         Where it is the right choice, in a sentence; "" where it never is.
-    sizes : tuple of float
-        The step sizes that a race tries, a logarithmic grid.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     rule: ClassVar[str]
     right: ClassVar[str] = ""
-    sizes: ClassVar[tuple[float, ...]]
 
     def __init__(self, problem: Problem, size: float, seed: int = 0) -> None:
         self.problem, self.size = problem, size
@@ -48,12 +45,33 @@ class Method(ABC):
 
     @classmethod
     @abstractmethod
+    def sizes(cls, problem: Problem) -> tuple[float, ...]:
+        """The seven step sizes that a race tries, from small to large: a logarithmic grid."""
+
+    @classmethod
+    @abstractmethod
     def sentence(cls, problem: Problem) -> str:
         """What one gradient, or one sweep, costs this method on this problem, in plain words."""
 
     @abstractmethod
     def step(self) -> None:
         """Learn from the next rows: change `weights`."""
+
+    @property
+    def finished(self) -> bool:
+        """It has nothing left to try."""
+        return False
+
+
+def grid_of_sizes(middle: float) -> tuple[float, ...]:
+    """Seven step sizes about one, each about 3.2 times the one before it.
+
+    Examples
+    --------
+    >>> grid_of_sizes(1.0)
+    (0.032, 0.1, 0.32, 1.0, 3.2, 10.0, 32.0)
+    """
+    return tuple(float(f"{middle * 10 ** (k / 2):.2g}") for k in range(-3, 4))
 
 
 class Estimator(Method):
@@ -65,4 +83,27 @@ class Estimator(Method):
 
     def step(self) -> None:
         self.weights.flat -= self.size * self.estimate(self.problem.batch(self.steps))
+        self.steps += 1
+
+
+class KeepBetter(Method):
+    """A method that asks no derivative: it proposes other weights, and keeps them if they are better."""
+
+    def __init__(self, problem: Problem, size: float, seed: int = 0) -> None:
+        super().__init__(problem, size, seed)
+        self._rows: Feeds | None = None
+        self._here = np.inf  #: the cost of `weights` for these rows
+
+    @abstractmethod
+    def propose(self) -> Array:
+        """Other weights, shape (N,)."""
+
+    def step(self) -> None:
+        rows = self.problem.batch(self.steps)
+        if rows is not self._rows:  # a lucky batch must not decide: both are judged on the same rows
+            self._rows, self._here = rows, self.problem.cost(self.weights, rows)
+        other = self.weights.like(self.propose())
+        there = self.problem.cost(other, rows)
+        if there < self._here:
+            self.weights, self._here = other, there
         self.steps += 1

@@ -108,7 +108,7 @@ class Problem:
     @property
     def M(self) -> int:
         """How many units there are besides the inputs."""
-        return sum(shape[0] for name, shape in self.start.shapes.items() if name[0] == "b")
+        return sum(shape[1] for name, shape in self.start.shapes.items() if name[0] == "W")
 
     def price(self, program: str) -> float:
         """What one run of a program costs over a batch, in passes: an attribute of `Programs`."""

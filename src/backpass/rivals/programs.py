@@ -49,6 +49,10 @@ class Programs:
         self._full = add_cost(network.forward(in_features, "f64", training=True), network, loss)
         self.parameters = tuple(self._full.inputs_of_kind("parameter"))
 
+    def parameters_of(self, layer: int) -> list[str]:
+        """The parameters of a layer, counted from 1: ``W2, b2``."""
+        return [p for p in self.parameters if p[1:] == str(layer)]
+
     @cached_property
     def forward(self) -> Graph:
         """``C``, the mean loss of the rows."""
@@ -62,8 +66,7 @@ class Programs:
     @cached_property
     def output_layer(self) -> Graph:
         """``C`` and the gradient of the last layer's parameters: all that the delta rule knows."""
-        last = str(self.layers)
-        return self._gradient([p for p in self.parameters if p[1:] == last])
+        return self._gradient(self.parameters_of(self.layers))
 
     @cached_property
     def slope(self) -> Graph:
@@ -98,7 +101,7 @@ class Programs:
         found: dict[str, Node] = {}
         for k in range(1, self.layers + 1):
             z = self._full[f"z{k}"]
-            own = [p for p in self.parameters if p[1:] == str(k)]
+            own = self.parameters_of(k)
             adjoints, _ = pullback({z: data(f"guess{k}", z.array_type)}, [self._full[p] for p in own])
             found |= {f"d{p}": adjoints[self._full[p]].named(f"d{p}") for p in own}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backpass.exec.base import Array
-from backpass.rivals.method import Estimator
+from backpass.rivals.method import Estimator, grid_of_sizes
 from backpass.rivals.problem import Feeds, Problem
 
 
@@ -13,7 +13,10 @@ class Backprop(Estimator):
     name, title = "backprop", "backpropagation"
     rule = "W -= η dW, with dW = a.T @ δ and δ = (δ_next @ W_next.T) * f'(z)"
     right = "Wherever the loss has a derivative and there is memory for the values of one forward pass."
-    sizes = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+    @classmethod
+    def sizes(cls, problem: Problem) -> tuple[float, ...]:
+        return grid_of_sizes(1.0)
 
     @classmethod
     def sentence(cls, problem: Problem) -> str:

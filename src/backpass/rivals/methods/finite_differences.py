@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backpass.exec.base import Array
-from backpass.rivals.method import Estimator
+from backpass.rivals.method import Estimator, grid_of_sizes
 from backpass.rivals.problem import Feeds, Problem
 
 #: The change, for weights of about 1: the square root of the machine's precision, which balances the error of
@@ -19,7 +19,10 @@ class FiniteDifferences(Estimator):
     name, title = "finite-differences", "finite differences"
     rule = "g_i = (C(w + h e_i) - C(w)) / h for each weight i, then w -= η g"
     right = "As the check of any other gradient; where the loss is a black box with few weights."
-    sizes = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+    @classmethod
+    def sizes(cls, problem: Problem) -> tuple[float, ...]:
+        return grid_of_sizes(1.0)
 
     @classmethod
     def sentence(cls, problem: Problem) -> str:
