@@ -1,16 +1,18 @@
-"""The list of classics: what `classics.toml` says, checked."""
+"""The list of classics: what `classics.toml` says, checked. To add a classic is to add an entry."""
 
 from __future__ import annotations
 
+import difflib
 import functools
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from typing import Any, Literal
 
 import msgspec
 
-from backpass.errors import UsageError, nearest
+from backpass.errors import UsageError
 
 Rule = Literal["identical", "within", "sd", "range", "at least", "at most", "holds", "shown"]
 
@@ -49,6 +51,14 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tolerance: float = 0.0
     unit: str = ""
     known: str = ""
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("holds", "shown") and self.value is None:
+            raise ValueError(f"{self.key}: the rule {self.rule!r} needs a published value")
+        if self.rule in ("within", "sd") and self.tolerance <= 0:
+            raise ValueError(f"{self.key}: the rule {self.rule!r} needs a tolerance above 0")
+        if self.rule not in ("within", "sd") and self.tolerance:
+            raise ValueError(f"{self.key}: the rule {self.rule!r} has no use for a tolerance")
 
 
 class Classic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,6 +108,16 @@ class Classic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     data: tuple[str, ...] = ()
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.figures:
+            raise ValueError(f"{self.name} has no figures")
+        keys = [figure.key for figure in self.figures]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise ValueError(f"{self.name} has more than one figure {', '.join(sorted(twice))}")
+        if "." not in self.recipe:
+            raise ValueError(f"{self.name}: a recipe is written file.function, got {self.recipe!r}")
+
 
 @functools.lru_cache(maxsize=1)
 def catalogue() -> tuple[Classic, ...]:
@@ -105,13 +125,51 @@ def catalogue() -> tuple[Classic, ...]:
     found: list[Classic] = []
     folder = files("backpass.classics")
     for entry in sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name):
-        listed = tomllib.loads(entry.read_text(encoding="utf-8"))
-        found += msgspec.convert(listed["classic"], type=list[Classic])
+        found += read(entry.read_text(encoding="utf-8"), entry.name)
     return tuple(found)
 
 
+def read(text: str, name: str = "the list") -> list[Classic]:
+    """The classics of a file of the list.
+
+    Raises
+    ------
+    UsageError
+        An entry is torn: a field that there is not or of the wrong type, a rule without what it needs, a name
+        or a mark that another has.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(text)["classic"], type=list[Classic])
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, KeyError) as error:
+        raise UsageError(f"{name} cannot be read as a list of classics: {error}") from None
+    taken = [key for classic in found for key in (classic.name.lower(), classic.id.lower())]
+    twice = {key for key in taken if taken.count(key) > 1}
+    if twice:
+        raise UsageError(f"{name} has more than one classic {', '.join(sorted(twice))}")
+    return found
+
+
+def groups() -> dict[str, list[Classic]]:
+    """The classics by the heading that they stand under."""
+    found: dict[str, list[Classic]] = {}
+    for classic in catalogue():
+        found.setdefault(classic.group, []).append(classic)
+    return found
+
+
+def group_name(group: str) -> str:
+    """What a group is called at the command line.
+
+    Examples
+    --------
+    >>> group_name("Nielsen's book, to the last digit")
+    'nielsens-book-to-the-last-digit'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", group.lower().replace("'", "")).strip("-")
+
+
 def named(names: Sequence[str]) -> list[Classic]:
-    """The classics of these names or marks, in the order given.
+    """The classics of these names, marks or groups, in the order given, each once; "all" are all of them.
 
     Raises
     ------
@@ -120,17 +178,25 @@ def named(names: Sequence[str]) -> list[Classic]:
 
     Examples
     --------
-    >>> [classic.id for classic in named(["nielsen-overfitting", "W2"])]
-    ['N1', 'W2']
+    >>> [classic.id for classic in named(["vowel", "D1"])]
+    ['D3', 'D1']
     """
-    known = {key: c for c in catalogue() for key in (c.name, c.id.lower())}
-    found = []
+    known = {"all": list(catalogue())} | {group_name(group): some for group, some in groups().items()}
+    known |= {key: [c] for c in catalogue() for key in (c.name.lower(), c.id.lower())}
+    found: dict[str, Classic] = {}
     for name in names:
-        classic = known.get(name.lower())
-        if classic is None:
+        meant = known.get(name.strip().lower(), known.get(group_name(name)))
+        if meant is None:
             raise UsageError(
-                f"there is no classic {name!r}. {nearest(name, [c.name for c in catalogue()])}\n"
+                f"there is no classic {name!r}. {_nearest(name, known)}\n"
                 "  backpass reproduce lists them with what each shows."
             )
-        found.append(classic)
-    return found
+        found |= {classic.name: classic for classic in meant}
+    return list(found.values())
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """The nearest names, and not the whole list, which is long."""
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    close = close or [one for one in known if name.lower() in one][:3]
+    return f"Did you mean {' or '.join(close)}?" if close else "No name is near to it."

@@ -34,6 +34,15 @@ def data_folder() -> Path:
     return Path(os.environ.get("BACKPASS_DATA", "data"))
 
 
+def _missing(name: str) -> list[str]:
+    return [file for file in _ORIGINS[name][0] if not (data_folder() / name / file).is_file()]
+
+
+def is_there(name: str) -> bool:
+    """Whether a data set can be read."""
+    return not _missing(name)
+
+
 def folder_of(name: str) -> Path:
     """The folder of a data set.
 
@@ -42,10 +51,9 @@ def folder_of(name: str) -> Path:
     DataError
         It is not there, or a file is missing; the message says where it comes from.
     """
-    needed, origin = _ORIGINS[name]
-    folder = data_folder() / name
-    missing = [file for file in needed if not (folder / file).is_file()]
+    folder, missing = data_folder() / name, _missing(name)
     if missing:
+        origin = _ORIGINS[name][1]
         raise DataError(
             f"{name} is needed, and {folder} has no {', '.join(missing)}.\n  {origin}\n"
             f"  Put it into {folder}, or set BACKPASS_DATA to the folder that holds the folder {name}."

@@ -33,6 +33,7 @@ from backpass.cli.paths import paths
 from backpass.cli.predict import predict
 from backpass.cli.replay import replay
 from backpass.cli.report import report
+from backpass.cli.reproduce import reproduce
 from backpass.cli.show import show
 from backpass.cli.train import train
 from backpass.cli.value import value
@@ -58,6 +59,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "predict": predict,
     "export": export,
+    "reproduce": reproduce,
 }
 
 

@@ -157,16 +157,21 @@ def step_of(run: Run, spec: str, step: int | None) -> int:
     return step
 
 
+def check_form(form: Form) -> Format | None:
+    """The format that is asked for; refuse a file whose ending does not tell one."""
+    if form.out is None or form.format is not None:
+        return form.format
+    ending = _ENDINGS.get(form.out.suffix.lower())
+    if ending is None:
+        raise UsageError(f"--out {form.out} ends in none of {', '.join(_ENDINGS)}; add --format")
+    return ending
+
+
 def show(output: Output, answer: Answer, form: Form) -> None:
     """Print an answer, or write it to a file."""
     from backpass.pictures import write_text
 
-    chosen = form.format
-    if form.out is not None:
-        ending = _ENDINGS.get(form.out.suffix.lower())
-        if chosen is None and ending is None:
-            raise UsageError(f"--out {form.out} ends in none of {', '.join(_ENDINGS)}; add --format")
-        chosen = chosen or ending
+    chosen = check_form(form)
     if form.out is not None or chosen not in (None, "text"):
         ways = {"text": answer.text, "markdown": answer.markdown, "latex": answer.latex, "html": answer.page}
         written = ways[chosen or "text"]()
