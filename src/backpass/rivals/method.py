@@ -75,11 +75,26 @@ def grid_of_sizes(middle: float) -> tuple[float, ...]:
 
 
 class Estimator(Method):
-    """A method that guesses at the gradient, and goes down along its guess."""
+    """A method that guesses at the gradient, and goes down along its guess.
+
+    Attributes
+    ----------
+    draws : bool
+        Whether it draws: two estimates from the same weights and rows differ.
+    """
+
+    draws: ClassVar[bool] = False
 
     @abstractmethod
     def estimate(self, rows: Feeds) -> Array:
         """A guess at the gradient of the cost of these rows, shape (N,)."""
+
+    def variance_law(self, rows: Feeds) -> float | None:
+        """E|g^ - g|² / |g|² for the present weights, where there is an exact law; None where there is none.
+
+        For what perturbs by a small change, or takes a difference: the limit of ever smaller changes.
+        """
+        return None
 
     def step(self) -> None:
         self.weights.flat -= self.size * self.estimate(self.problem.batch(self.steps))

@@ -98,7 +98,7 @@ class Problem:
         self.start = Weights(flat, shapes)
         self.all_rows: Feeds = {"x": task.x, "t": task.t}
         self._batches = Batches(len(task.x), min(task.batch, len(task.x)), _EPOCHS, task.seed)
-        self.meter = Meter(work(self.programs.forward, {"B": self._batches.batch}).flops)
+        self.meter = Meter(work(self.programs.forward, {"B": self.rows_of_a_pass}).flops)
 
     @property
     def N(self) -> int:
@@ -110,10 +110,15 @@ class Problem:
         """How many units there are besides the inputs."""
         return sum(shape[1] for name, shape in self.start.shapes.items() if name[0] == "W")
 
+    @property
+    def rows_of_a_pass(self) -> int:
+        """Rows of a batch."""
+        return self._batches.batch
+
     def price(self, program: str) -> float:
         """What one run of a program costs over a batch, in passes: an attribute of `Programs`."""
         graph: Graph = getattr(self.programs, program)
-        return work(graph, {"B": self._batches.batch}).flops / self.meter.one
+        return work(graph, {"B": self.rows_of_a_pass}).flops / self.meter.one
 
     def fresh(self) -> None:
         """Start counting anew."""
@@ -169,6 +174,30 @@ class Problem:
         with self.meter.off():
             return self.cost(weights, self.all_rows)
 
+    def deltas(
+        self, weights: Weights, rows: Feeds, backwards: Feeds | None = None
+    ) -> tuple[dict[str, Array], ...]:
+        """The δ of each layer, and the activations that come into it, each of shape (rows, units).
+
+        Parameters
+        ----------
+        weights, rows
+        backwards : mapping of str to ndarray, optional
+            ``B2`` and so on, in place of W on the way back.
+
+        Returns
+        -------
+        deltas, incoming : dict of str to ndarray
+            ``δ1``, ``δ2``; ``x``, ``a1``.
+        """
+        names = [name for name in weights.shapes if name[0] == "W" and name != "W1"]
+        through = {f"B{name[1:]}": weights.named[name] for name in names} | dict(backwards or {})
+        with self.meter.off():
+            incoming = {"x": rows["x"], **self.losses(weights, rows)}
+            found = self._feedback_deltas(rows, weights.named, through)
+        del incoming["loss"]
+        return found, incoming
+
     def accuracy(self, weights: Weights, part: str = "train") -> float:
         """The share of rows of a part ("train", "test") whose class is told right; NaN without such rows."""
         x, t = (self.task.x, self.task.t) if part == "train" else self.task.test or (None, None)
@@ -210,6 +239,10 @@ class Problem:
     @cached_property
     def _feedback(self) -> Program:
         return Program("forward and feedback", self.programs.feedback, self.meter)
+
+    @cached_property
+    def _feedback_deltas(self) -> Program:
+        return Program("deltas", self.programs.feedback_deltas, self.meter)
 
     @cached_property
     def _predict(self) -> Function:

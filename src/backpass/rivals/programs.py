@@ -114,6 +114,15 @@ class Programs:
     @cached_property
     def feedback(self) -> Graph:
         """``C`` and a pseudo-gradient: on the way back ``B2``, ``B3`` stand for ``W2``, ``W3``."""
+        return simplify(self._led_back.part(["C", *(f"d{p}" for p in self.parameters)]), fold=True)
+
+    @cached_property
+    def feedback_deltas(self) -> Graph:
+        """``δ1``, ``δ2`` as they come back through ``B2``, ``B3``; where these are W, as backpropagation's."""
+        return simplify(self._led_back.part([f"δ{k}" for k in range(1, self.layers + 1)]), fold=True)
+
+    @cached_property
+    def _led_back(self) -> Graph:
         full = backward(self._full, "C", self.parameters, names=self.network.deltas)
         other = {p: "B" + p[1:] for p in self.parameters if p[0] == "W" and p != "W1"}
         kept: dict[str, Node] = {}
@@ -123,14 +132,7 @@ class Programs:
                 inputs = tuple(self._feed(kept, other[x.name], x) if x.name in other else x for x in inputs)
             return _again(node, inputs)
 
-        rebuilt = _rebuilt(full, rule)
-        return simplify(rebuilt.part(["C", *(f"d{p}" for p in self.parameters)]), fold=True)
-
-    @cached_property
-    def deltas(self) -> Graph:
-        """The δ of each layer, as backpropagation has them."""
-        full = backward(self._full, "C", self.parameters, names=self.network.deltas)
-        return simplify(full.part([f"δ{k}" for k in range(1, self.layers + 1)]), fold=True)
+        return _rebuilt(full, rule)
 
     @property
     def _hidden(self) -> list[str]:

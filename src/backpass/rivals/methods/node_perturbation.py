@@ -16,6 +16,7 @@ class NodePerturbation(Estimator):
     name, title = "node-perturbation", "node perturbation"
     rule = "δ = (loss(z + ξ) - loss(z)) ξ / s² for each row, with ξ ~ N(0, s²); dW = a.T @ δ; W -= η dW"
     right = "In hardware, or nerves, where units can be shaken and one number says how well it went."
+    draws = True
 
     @classmethod
     def sizes(cls, problem: Problem) -> tuple[float, ...]:
@@ -42,3 +43,19 @@ class NodePerturbation(Estimator):
         share = (rise / (len(clean) * NOISE**2))[:, None]
         guesses = {name.replace("noise", "guess"): share * shaken for name, shaken in noise.items()}
         return self.problem.credit(rows, found, guesses)
+
+    def variance_law(self, rows: Feeds) -> float:
+        """The law of a Gaussian direction, for the units of each row, carried on to the weights.
+
+        A guess at δ_i is ξ_i (δ·ξ), over all M units of a row, and has the variance |δ|² + δ_i². Each weight
+        of unit i takes it times what comes in; rows are shaken independently, so their variances add up.
+        """
+        deltas, incoming = self.problem.deltas(self.weights, rows)
+        length = sum((d**2).sum(axis=1) for d in deltas.values())  # |δ|² of each row
+        found = 0.0
+        for k, (delta, a) in enumerate(zip(deltas.values(), incoming.values(), strict=True), start=1):
+            entering = (a**2).sum(axis=1) + (f"b{k}" in self.weights.shapes)
+            found += float(entering @ (delta.shape[1] * length + (delta**2).sum(axis=1)))
+        with self.problem.meter.off():
+            gradient = self.problem.gradient(self.weights, rows)[1]
+        return found / float(gradient @ gradient)

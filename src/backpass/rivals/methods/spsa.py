@@ -23,6 +23,7 @@ class SPSA(Estimator):
     name, title = "spsa", "SPSA"
     rule = "w -= a_k (C(w + c_k Δ) - C(w - c_k Δ)) / (2 c_k) Δ, with Δ_i = ±1"
     right = "Where the cost is a black box, noisy or with jumps, and has too many weights to try each."
+    draws = True
 
     @classmethod
     def sizes(cls, problem: Problem) -> tuple[float, ...]:
@@ -43,6 +44,10 @@ class SPSA(Estimator):
         up = self.problem.cost(self.weights.like(flat + change * signs), rows)
         down = self.problem.cost(self.weights.like(flat - change * signs), rows)
         return (up - down) / (2 * change) * signs
+
+    def variance_law(self, rows: Feeds) -> float:
+        """N - 1: each entry is its own derivative and those of all others, with random signs."""
+        return self.problem.N - 1.0
 
     def step(self) -> None:
         gain = self.size * ((STABILITY + 1) / (STABILITY + self.steps + 1)) ** 0.602
