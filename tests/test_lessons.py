@@ -1,13 +1,17 @@
 """The lessons of a race: the counter of combinations, one weight, batches, noise."""
 
+import itertools
+import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from backpass.errors import UsageError
 from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
+from backpass.rivals.lessons import lesson_named
+from backpass.rivals.lessons.one_weight import one_weight
 
 
 @pytest.mark.parametrize(
@@ -58,3 +62,32 @@ def test_a_search_that_cannot_end_is_refused_with_count_and_years() -> None:
     for wrong in ((0, 9, 1.0), (5, 0, 1.0), (5, 9, 0.0), (5, 9, math.inf), (5.0, 9, 1.0)):
         with pytest.raises(UsageError):
             Search(*wrong)
+
+
+def test_one_weight_is_tried_as_the_articles_do() -> None:
+    lesson = one_weight()
+    assert [(t.w, t.error) for t in lesson.tries] == [(4, 3276), (3, 819), (2, 0), (1, 819)]
+    assert lesson.tries[1].outputs == (0, 9, 27, 81)
+    for t in lesson.tries:  # by hand: E = 819 (w - 2)²
+        assert (t.error, t.gradient) == (819 * (t.w - 2) ** 2, 1638 * (t.w - 2))
+    assert lesson.balanced
+    words = [row[3] for row in lesson.blocks()[1].rows]
+    assert words[1:3] == ["smaller: go on", "no error left; who sees only errors tries on"]
+    assert words[3] == "the error grows again: too far, back to 2"
+
+
+def test_one_step_with_the_right_rate_lands_and_a_rate_too_large_runs_away() -> None:
+    by_words = {d.words: d for d in one_weight().descents}
+    assert by_words["the right one"].w[:2] == (4.0, 2.0)
+    for words, grows in (("small", False), ("large", False), ("too large", True)):
+        errors = by_words[words].error
+        assert all((b > a) is grows for a, b in itertools.pairwise(errors)), words
+
+
+def test_a_lesson_is_given_in_every_form() -> None:
+    lesson = lesson_named("one-weight")()
+    assert json.loads(json.dumps(lesson.to_dict(), allow_nan=False))["tries"][0]["outputs"][3] == 108
+    assert "<svg" in lesson.page()
+    assert "grows again" in lesson.markdown() and "grows again" in lesson.latex()
+    with pytest.raises(UsageError, match="Did you mean 'one-weight'"):
+        lesson_named("one-wieght")

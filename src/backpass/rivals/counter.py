@@ -1,4 +1,4 @@
-"""The curse of dimensionality as a counter: how many combinations of weights there are, and how long they take.
+"""The curse of dimensionality as a counter: how many combinations of weights there are, and their time.
 
 With k values for each of N weights there are k^N combinations, and each is a forward pass. The numbers are
 exact, whole ones: k^N of 79,510 weights has tens of thousands of digits, and no float holds it.
@@ -203,9 +203,9 @@ def check_it_ends(search: Search, seconds: float) -> None:
     Traceback (most recent call last):
     ...
     backpass.errors.UsageError: an exhaustive grid of 79,510 weights with 5 values each has 1.3e55575 \
-combinations; at 100,000 passes a second that is 4.0e55562 years (the universe is 1.4e10 years old), and there \
-is 1 min.
-      In that time 5 values are possible for up to 9 weights. Leave the method grid out, or take a smaller net.
+combinations; at 100,000 passes a second that is 4.0e55562 years (the universe is 1.4e10 years old), and \
+there is 1 min.
+      In that time 5 values are possible for up to 9 weights: leave grid out, or take a smaller net.
     """
     if search.seconds <= Fraction(seconds):
         return
@@ -215,7 +215,7 @@ is 1 min.
         f"{told_count(search.combinations)} combinations; at {search.speed:,.0f} passes a second that is "
         f"{search.time}{_beside_the_universe(search)}, and there is {told_time(seconds)}.\n"
         f"  In that time {search.values:,} values are possible for up to "
-        f"{_most_weights(search.values, room):,} weights. Leave the method grid out, or take a smaller net."
+        f"{_most_weights(search.values, room):,} weights: leave grid out, or take a smaller net."
     )
 
 
