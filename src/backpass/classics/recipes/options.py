@@ -9,12 +9,15 @@ import msgspec
 from backpass.classics.catalogue import Classic
 from backpass.errors import UsageError
 from backpass.nn import Dense, Inputs, Network, join
-from backpass.nn.initialisers import initialiser
+from backpass.nn.initialisers import Initialiser, initialiser
 from backpass.training.optimisers import Optimiser
+
+#: An initialiser: its name, or its name with its settings.
+Rule = str | dict[str, Any]
 
 
 class Until(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a run has learned its training rows: it ends with the first epoch after which this is so.
+    """When a run has learned what it is to: it ends with the first epoch after which this is so.
 
     Attributes
     ----------
@@ -22,10 +25,14 @@ class Until(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         The loss of each pattern is below this.
     miss : float, optional
         Each output of each pattern is nearer to its target than this.
+    stall : float, optional
+        Three epochs in a row, the mean cost of an epoch was not lower than the best before by more than this:
+        the rule of scikit-learn's MLPClassifier up to 0.19.
     """
 
     loss: float | None = None
     miss: float | None = None
+    stall: float | None = None
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,9 +45,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     layers : list of (units, activation)
     skip : bool
         The inputs are wired to every layer, beside what comes before it.
-    init, bias_init : str or dict
-        See `backpass.nn.initialisers`: "he", or {name = "uniform", low = -0.3, high = 0.3}. By default what
-        goes with the activation, and zeros.
+    init, bias_init : str or dict, or list of these
+        See `backpass.nn.initialisers`: "he", or {name = "uniform", low = -0.3, high = 0.3}; of all layers, or
+        one for each. By default what goes with the activation, and zeros.
     loss : str
     within : float
         Errors of an output smaller than this count as none; for "squared_error".
@@ -74,8 +81,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     optimiser: dict[str, Any]
     epochs: int
     skip: bool = False
-    init: str | dict[str, Any] | None = None
-    bias_init: str | dict[str, Any] | None = None
+    init: Rule | list[Rule] | None = None
+    bias_init: Rule | list[Rule] | None = None
     loss: str = "squared_error"
     within: float = 0.0
     targets: tuple[float, float] | None = None
@@ -96,14 +103,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def network(self) -> Network:
         """The network that is described."""
+        weights, biases = (_each(rule, len(self.layers)) for rule in (self.init, self.bias_init))
         layers = [
-            Dense(
-                units,
-                activation,
-                init=None if self.init is None else initialiser(self.init),
-                bias_init=None if self.bias_init is None else initialiser(self.bias_init),
-            )
-            for units, activation in self.layers
+            Dense(units, activation, init=init, bias_init=bias_init)
+            for (units, activation), init, bias_init in zip(self.layers, weights, biases, strict=True)
         ]
         if not self.skip:
             return Network(layers)
@@ -119,6 +122,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.summed:
             told["lr"] *= batch
         return Optimiser.from_description(told)
+
+
+def _each(rule: Rule | list[Rule] | None, layers: int) -> list[Initialiser | None]:
+    """The initialiser of each layer."""
+    rules = rule if isinstance(rule, list) else [rule] * layers
+    return [None if r is None else initialiser(r) for r in rules]
 
 
 def variants_of(classic: Classic) -> dict[str, Options]:
