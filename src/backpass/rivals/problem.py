@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Self
 
@@ -60,6 +60,7 @@ class Program:
         self.name, self.graph, self.meter = name, graph, meter
         self._function = _compiled(graph)
         self._inputs = tuple(graph.inputs)
+        self._bound: dict[int, Callable[[Feeds], dict[str, Array]]] = {}
         self._flops: dict[int, int] = {}
 
     def flops(self, rows: int) -> int:
@@ -70,9 +71,16 @@ class Program:
 
     def __call__(self, rows: Feeds, *others: Feeds) -> dict[str, Array]:
         feeds = {name: value for given in (rows, *others) for name, value in given.items()}
-        found = self._function({name: feeds[name] for name in self._inputs})
-        self.meter.add(self.name, self.flops(len(rows["x"])))
-        return found
+        count = len(rows["x"])
+        self.meter.add(self.name, self.flops(count))
+        run = self._bound.get(count) or self._for_rows(count)
+        return run({name: feeds[name] for name in self._inputs})
+
+    def _for_rows(self, count: int) -> Callable[[Feeds], dict[str, Array]]:
+        """The function for so many rows. A race of a small net is nearly all calls, so that theirs are short."""
+        bind = getattr(self._function, "bound", None)
+        self._bound[count] = bind({"B": count}) if bind is not None else self._function
+        return self._bound[count]
 
 
 class Problem:

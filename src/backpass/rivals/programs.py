@@ -118,7 +118,7 @@ class Programs:
 
     @cached_property
     def feedback_deltas(self) -> Graph:
-        """``δ1``, ``δ2`` as they come back through ``B2``, ``B3``; where these are W, as backpropagation's."""
+        """``δ1``, ``δ2`` as they come back through ``B2``, ``B3``; backpropagation's where these are W."""
         return simplify(self._led_back.part([f"δ{k}" for k in range(1, self.layers + 1)]), fold=True)
 
     @cached_property

@@ -20,7 +20,7 @@ class NodePerturbation(Estimator):
 
     @classmethod
     def sizes(cls, problem: Problem) -> tuple[float, ...]:
-        return grid_of_sizes(10.0 / (problem.M + 2))
+        return grid_of_sizes(3.0 / (problem.M + 2))
 
     @classmethod
     def sentence(cls, problem: Problem) -> str:
