@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+class Spent(Exception):
+    """A method may not run its next program: its budget does not allow for it."""
 
 
 class Meter:
@@ -18,11 +24,19 @@ class Meter:
     ----------
     one : int
         The work of one forward pass over a whole batch: the unit.
+
+    Attributes
+    ----------
+    limit : float
+        `flops` never exceed it: the program that would make them is refused (`Spent`).
+    deadline : float
+        No program begins after it, by `time.perf_counter`.
     """
 
     def __init__(self, one: int) -> None:
         self.one, self.flops = one, 0
         self.runs: Counter[str] = Counter()  #: how often each program ran
+        self.limit = self.deadline = math.inf
         self._counts = True
 
     @property
@@ -31,7 +45,10 @@ class Meter:
         return self.flops / self.one
 
     def add(self, program: str, flops: int) -> None:
+        """Pay for a program before it runs."""
         if self._counts:
+            if self.flops + flops > self.limit or time.perf_counter() > self.deadline:
+                raise Spent
             self.flops += flops
             self.runs[program] += 1
 

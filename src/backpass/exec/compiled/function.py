@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from backpass.errors import DataError
+from backpass.errors import DataError, UsageError
 from backpass.exec.base import Array
 from backpass.exec.compiled import blas
 from backpass.exec.compiled.compiler import Argument
@@ -93,6 +94,60 @@ class CompiledFunction:
                 results[name] = shaped(flat, node.array_type.bind(dims))
         return results
 
+    def bound(self, dims: Mapping[str, int]) -> BoundFunction:
+        """The function for these sizes alone, which is called with less ado: for very many calls."""
+        return BoundFunction(self, dims)
+
+
+class BoundFunction:
+    """A compiled function for inputs of fixed sizes, in memory of its own.
+
+    A call copies its inputs to where the kernel expects them, and finds out nothing anew. What it costs besides
+    its work is a few microseconds, instead of about a hundred; of a small net, that is nearly all. It is for
+    one thread.
+
+    Parameters
+    ----------
+    function : CompiledFunction
+    dims : mapping of str to int
+        The size of each named dimension.
+    """
+
+    def __init__(self, function: CompiledFunction, dims: Mapping[str, int]) -> None:
+        graph, place = function.graph, function.lowered.place
+        self._function = function
+        self._inputs = {name: _zeros(node.array_type.bind(dims)) for name, node in graph.inputs.items()}
+        self._memory = arena({name: t.bind(dims) for name, t in function._memory().items()})
+        scalars = {name: _zeros(node.array_type) for name, node in function.scalars.items()}
+        where = {place[node]: self._inputs[name] for name, node in graph.inputs.items()} | self._memory
+        arrays = [*self._inputs.values(), *self._memory.values(), *scalars.values()]
+        self._given = [a.ctypes.data for a in arrays] + [dims[d] for d in function.dims]
+        self._outputs = {
+            name: scalars[name] if name in scalars else _first(where[place[node]], node.array_type.bind(dims))
+            for name, node in graph.outputs.items()
+        }
+        self._limits = partial(limits, function.source, function.blas)
+
+    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        for name, array in self._inputs.items():
+            value = feeds[name]
+            if value.shape != array.shape:
+                raise UsageError(f"{name} was bound with shape {array.shape}, and is given {value.shape}.")
+            array[...] = value
+        with self._limits():
+            done = self._function._kernel(*self._given)
+        check_rows(done)
+        return {name: array.copy() for name, array in self._outputs.items()}
+
+
+def _zeros(type_: ArrayType) -> Array:
+    return np.zeros(type_.shape, type_.numpy_dtype)  # type: ignore[arg-type]
+
+
+def _first(flat: Array, type_: ArrayType) -> Array:
+    """The first entries of a buffer, in a shape: a view."""
+    return flat.reshape(-1)[: type_.size].reshape(type_.shape)  # type: ignore[arg-type]
+
 
 def limits(source: str, used: blas.Blas) -> AbstractContextManager[Any]:
     """BLAS stays in the thread that calls it."""
@@ -101,7 +156,7 @@ def limits(source: str, used: blas.Blas) -> AbstractContextManager[Any]:
 
 def shaped(flat: Array, type_: ArrayType) -> Array:
     """A copy of the first entries of a buffer, in a shape."""
-    return flat[: type_.size].reshape(type_.shape).copy()  # type: ignore[arg-type]
+    return _first(flat, type_).copy()
 
 
 def check_rows(done: int) -> None:
