@@ -94,7 +94,7 @@ def test_the_mean_of_many_guesses_is_the_gradient_and_their_variance_its_law(
         assert found.law == (8 if name == "spsa" else 10)
     assert abs(found.error - found.law) < 4 * found.error_error
     assert found.error_error < 0.1 * found.law
-    assert found.variance == pytest.approx(found.error - found.bias**2, rel=1e-3)
+    assert found.variance == pytest.approx(found.error - found.bias**2, rel=2e-3)
 
 
 def test_node_perturbation_of_one_row_is_noisier_by_the_number_of_units() -> None:
