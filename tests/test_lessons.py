@@ -4,13 +4,15 @@ import itertools
 import json
 import math
 from fractions import Fraction
-from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backpass.errors import UsageError
+from backpass.exec.base import Loop
 from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
 from backpass.rivals.lessons import lesson_named
+from backpass.rivals.lessons.batch import batch
 from backpass.rivals.lessons.one_weight import one_weight
 
 
@@ -88,6 +90,49 @@ def test_a_lesson_is_given_in_every_form() -> None:
     lesson = lesson_named("one-weight")()
     assert json.loads(json.dumps(lesson.to_dict(), allow_nan=False))["tries"][0]["outputs"][3] == 108
     assert "<svg" in lesson.page()
-    assert "grows again" in lesson.markdown() and "grows again" in lesson.latex()
+    assert "grows again" in lesson.markdown()
+    assert "grows again" in lesson.latex()
     with pytest.raises(UsageError, match="Did you mean 'one-weight'"):
         lesson_named("one-wieght")
+
+
+@pytest.fixture
+def in_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is compiled, which for a few rows takes longer than all the rest."""
+    monkeypatch.setattr("backpass.rivals.lessons.descent.obstacle_to_compiling", lambda: "quicker without")
+
+
+@pytest.mark.usefixtures("in_numpy")
+def test_batches_of_every_size_find_the_same_gradient() -> None:
+    shares: list[float] = []
+    lesson = batch(
+        rows=96, passes=2, repeats=1, rates=(0.1, 1e4), told=lambda share, words: shares.append(share)
+    )
+    assert [way.size for way in lesson.ways] == [1, 8, 96]
+    assert lesson.balanced
+    assert 0 < max(way.difference for way in lesson.ways) < 1e-13
+    assert [one.updates for one in lesson.learned] == [96, 3, 1]
+    for one in lesson.learned:
+        assert one.rate == 0.1  # with 10,000 it diverges
+        assert one.cost[2] < one.cost[0]
+        assert one.cost[0] == lesson.learned[0].cost[0]  # the same start
+    assert shares == sorted(shares)
+    assert json.dumps(lesson.to_dict(), allow_nan=False)
+    assert "<svg" in lesson.page()
+
+
+@pytest.mark.usefixtures("in_numpy")
+def test_parts_of_a_gradient_that_are_left_out_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def but_the_last(loop: Loop, rows: int, size: int) -> None:
+        starts = np.append(np.arange(0, rows, size), rows).astype(np.int64)[: max(2, rows // size)]
+        loop.run(np.arange(rows), starts, np.zeros((len(starts) - 1, 0)))
+
+    monkeypatch.setattr("backpass.rivals.lessons.batch._pass", but_the_last)
+    assert not batch(rows=32, passes=1, repeats=1, rates=(0.1,)).balanced
+
+
+@pytest.mark.slow
+def test_native_code_finds_the_same_gradient_too() -> None:
+    lesson = batch(rows=200, passes=1, repeats=1, rates=(0.1,))
+    assert lesson.balanced
+    assert [way.size for way in lesson.ways] == [1, 8, 32, 128, 200]
