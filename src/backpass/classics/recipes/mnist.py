@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,10 +45,15 @@ def digits(part: str, rows: int | None = None) -> Digits:
         The files are not there; the message says where they come from.
     """
     file, which = _PARTS[part]
-    folder = folder_of("mnist")
-    images = read_idx(folder / f"{file}-images-idx3-ubyte.gz", 3)[which][:rows]
-    labels = read_idx(folder / f"{file}-labels-idx1-ubyte.gz", 1)[which][:rows]
+    images, labels = (array[which][:rows] for array in _read(folder_of("mnist"), file))
     return images.reshape(len(images), 784).astype(np.float32) / np.float32(256), labels.astype(np.int64)
+
+
+@functools.lru_cache(maxsize=2)
+def _read(folder: Path, file: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Images and labels as they are in the files; bytes, so that keeping them costs little."""
+    images = read_idx(folder / f"{file}-images-idx3-ubyte.gz", 3)
+    return images, read_idx(folder / f"{file}-labels-idx1-ubyte.gz", 1)
 
 
 def nielsen() -> Examples:
