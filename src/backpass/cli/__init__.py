@@ -30,6 +30,7 @@ EXAMPLES = {
     "report": ("backpass report runs/digits-1", "write all of this on one page"),
     "predict": ("backpass predict runs/digits-1 new.npy", "use what was learned"),
     "export": ("backpass export runs/digits-1 --format numpy", "take the network elsewhere"),
+    "race": ("backpass race xor", "race it against what it replaced"),
     "reproduce": ("backpass reproduce sonar", "check a published result"),
 }
 

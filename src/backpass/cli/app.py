@@ -31,6 +31,7 @@ from backpass.cli.influence import influence
 from backpass.cli.output import Output, Stopped, clean
 from backpass.cli.paths import paths
 from backpass.cli.predict import predict
+from backpass.cli.race import race
 from backpass.cli.replay import replay
 from backpass.cli.report import report
 from backpass.cli.reproduce import reproduce
@@ -59,6 +60,7 @@ _COMMANDS: dict[str, Callable[..., Any]] = {
     "report": report,
     "predict": predict,
     "export": export,
+    "race": race,
     "reproduce": reproduce,
 }
 

@@ -121,3 +121,45 @@ class Waiting:
             self.task = self.bar.add_task(f"{self.words}{about}", total=total)
             self.bar.start()
         self.bar.update(self.task, total=total, completed=done)
+
+
+class Shares:
+    """A bar for work that says itself how far it is: a share of it, and words.
+
+    Parameters
+    ----------
+    output : Output
+    """
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.bar: Any = None
+        self.spoke = time.monotonic()
+
+    def __enter__(self) -> Shares:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def show(self, share: float, words: str) -> None:
+        """`share` of it is done, from 0 to 1; `words` say what is done now."""
+        if self.output.quiet:
+            return
+        console = self.output.console(stderr=True)
+        if not console.is_terminal:
+            if time.monotonic() - self.spoke >= _LINE_SECONDS:
+                self.spoke = time.monotonic()
+                console.print(f"{share:.0%}  {words}")
+            return
+        if self.bar is None:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(),
+                TextColumn("{task.description}"), console=console, transient=True,
+            )  # fmt: skip
+            self.task = self.bar.add_task(words, total=1.0)
+            self.bar.start()
+        self.bar.update(self.task, completed=share, description=words)

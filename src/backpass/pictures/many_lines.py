@@ -34,7 +34,7 @@ class Curve:
     bounds : set of int
         Which points say only that the value lies above: drawn hollow, with an arrow up.
     marks : set of int
-        Which points have a dot; the last one, if none.
+        Which points have a dot.
     """
 
     name: str
@@ -104,7 +104,6 @@ def _draw(svg: Svg, curve: Curve, points: list[tuple[float, float, int]], x: Axi
     if len(points) > 1:
         path = "L".join(f"{number(x.at(a))} {number(y.at(b))}" for a, b, _ in points)
         svg.add("path", tip=curve.name, d=f"M{path}", class_=f"many m{curve.style}")
-    marked = curve.marks or {points[-1][2]} if points else frozenset()
     for a, b, k in points:
         tip = f"{curve.name}: {figure(b)} at {figure(a)}"
         left, top = x.at(a), y.at(b)
@@ -117,7 +116,7 @@ def _draw(svg: Svg, curve: Curve, points: list[tuple[float, float, int]], x: Axi
             svg.add(
                 "circle", tip=f"{tip} and not reached", cx=left, cy=top, r=4, class_=f"hollow m{curve.style}"
             )
-        elif k in marked:
+        elif k in curve.marks:
             svg.add("circle", tip=tip, cx=left, cy=top, r=4, class_=f"full f{curve.style}")
         else:
             svg.add("circle", tip=tip, cx=left, cy=top, r=5, class_="hit")

@@ -58,7 +58,7 @@ class Program:
 
     def __init__(self, name: str, graph: Graph, meter: Meter) -> None:
         self.name, self.graph, self.meter = name, graph, meter
-        self._function = _compiled(graph)
+        self._function = compiled(graph)
         self._inputs = tuple(graph.inputs)
         self._bound: dict[int, Callable[[Feeds], dict[str, Array]]] = {}
         self._flops: dict[int, int] = {}
@@ -77,7 +77,7 @@ class Program:
         return run({name: feeds[name] for name in self._inputs})
 
     def _for_rows(self, count: int) -> Callable[[Feeds], dict[str, Array]]:
-        """The function for so many rows. A race of a small net is nearly all calls, so that theirs are short."""
+        """The function for so many rows: a race of a small net is nearly all calls, so they are short."""
         bind = getattr(self._function, "bound", None)
         self._bound[count] = bind({"B": count}) if bind is not None else self._function
         return self._bound[count]
@@ -255,7 +255,7 @@ class Problem:
     @cached_property
     def _predict(self) -> Function:
         features = self.task.x.shape[1]
-        return _compiled(self.task.network.forward(features, "f64"))
+        return compiled(self.task.network.forward(features, "f64"))
 
     def _flat(self, found: Mapping[str, Array]) -> tuple[float, Array]:
         """The cost, and the gradients as one vector; zeros where the program has none."""
@@ -266,7 +266,7 @@ class Problem:
         return float(found.get("C", np.nan)), np.concatenate(parts)
 
 
-def _compiled(graph: Graph) -> Function:
+def compiled(graph: Graph) -> Function:
     """The program as native code where it can be, else in NumPy."""
     if obstacle_to_compiling() is None:
         try:

@@ -10,11 +10,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from backpass.errors import UsageError
 from backpass.exec.threads import blas_threads, blas_threads_for
 from backpass.rivals.budget import Budget
+from backpass.rivals.counter import Search, check_it_ends, speed_of
 from backpass.rivals.meter import Spent
 from backpass.rivals.method import Method
+from backpass.rivals.methods import METHODS
+from backpass.rivals.methods.grid import Grid
 from backpass.rivals.problem import Problem
+
+#: An exhaustive grid may take an hour for each of its sizes; and how many values it tries for each weight.
+_GRID_SECONDS, GRID_VALUES = 3600.0, 5
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,17 @@ class Result:
 
     Attributes
     ----------
-    method : type of Method
+    name, title, rule, sentence, right : str
+        What `Method` says of itself.
     trials : tuple of Trial
         From the smallest step size to the largest.
     """
 
-    method: type[Method]
+    name: str
+    title: str
+    rule: str
+    sentence: str
+    right: str
     trials: tuple[Trial, ...]
 
     @property
@@ -136,7 +148,7 @@ class Lane:
         return self.passes if self.share.unit == "passes" else self.seconds
 
     def go(self, until: float) -> None:
-        """Take steps until so much is spent, then look. A step that the budget does not allow is not taken."""
+        """Take steps until so much is spent, then look; no step that the budget does not allow."""
         if self.over or self.spent >= until:
             return
         steps = 0
@@ -193,6 +205,36 @@ class Lane:
         )
 
 
+def entrants(
+    problem: Problem, methods: Sequence[type[Method]] | None = None
+) -> tuple[list[type[Method]], list[str]]:
+    """Who takes part in a race, and a sentence on each that does not.
+
+    Parameters
+    ----------
+    problem : Problem
+    methods : sequence of Method types, optional
+        Those that were asked for; all that can by default.
+
+    Raises
+    ------
+    UsageError
+        An exhaustive grid was asked for and cannot end: with its combinations and the years.
+    """
+    taking_part, left_out = [], []
+    for method in METHODS.values() if methods is None else methods:
+        if method is Grid:
+            try:
+                check_it_ends(Search(GRID_VALUES, problem.N, speed_of(problem)), _GRID_SECONDS)
+            except UsageError as error:
+                if methods is not None:
+                    raise
+                left_out.append(f"The {method.title} does not take part: {str(error).splitlines()[0]}")
+                continue
+        taking_part.append(method)
+    return taking_part, left_out
+
+
 class Race:
     """Methods side by side on a problem.
 
@@ -216,13 +258,17 @@ class Race:
             share = budget.share(len(sizes))
             self.lanes[method] = [Lane(method(problem, size, seed), share) for size in sizes]
 
-    def run(self, progress: Callable[[Race], None] | None = None) -> list[Result]:
+    def run(
+        self, progress: Callable[[Race], None] | None = None, *, to_the_goal: bool = False
+    ) -> list[Result]:
         """Let all of them run, each a little at a time, and return how they did.
 
         Parameters
         ----------
         progress : callable, optional
             Called after each little with the race as it is.
+        to_the_goal : bool
+            A method is done when one of its step sizes has reached the goal: the others have spent as much.
         """
         every = [lane for lanes in self.lanes.values() for lane in lanes]
         threads = blas_threads_for(self.problem.programs.forward, {"B": len(self.problem.batch(0)["x"])})
@@ -233,7 +279,21 @@ class Race:
                     lane.go(level)
                     if progress is not None:
                         progress(self)
+                if to_the_goal:
+                    self._end_at_the_goal()
         return self.results()
+
+    def _end_at_the_goal(self) -> None:
+        for lanes in self.lanes.values():
+            if any(lane.points[-1].cost <= self.problem.task.goal for lane in lanes):
+                for lane in lanes:
+                    lane.over = True
+
+    @property
+    def share(self) -> float:
+        """The part of the whole budget that is spent, or will not be."""
+        every = [lane for lanes in self.lanes.values() for lane in lanes]
+        return sum(1.0 if lane.over else lane.spent / lane.share.amount for lane in every) / len(every)
 
     def _warm_up(self) -> None:
         """Have each method's programs compiled before a clock runs; nobody learns from it, or pays for it."""
@@ -253,6 +313,14 @@ class Race:
     def results(self) -> list[Result]:
         """How they have done so far."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return [
-                Result(method, tuple(lane.trial() for lane in lanes)) for method, lanes in self.lanes.items()
-            ]
+            return [self._result(method, lanes) for method, lanes in self.lanes.items()]
+
+    def _result(self, method: type[Method], lanes: Sequence[Lane]) -> Result:
+        return Result(
+            name=method.name,
+            title=method.title,
+            rule=method.rule,
+            sentence=method.sentence(self.problem),
+            right=method.right,
+            trials=tuple(lane.trial() for lane in lanes),
+        )

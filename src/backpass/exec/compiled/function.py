@@ -102,9 +102,9 @@ class CompiledFunction:
 class BoundFunction:
     """A compiled function for inputs of fixed sizes, in memory of its own.
 
-    A call copies its inputs to where the kernel expects them, and finds out nothing anew. What it costs besides
-    its work is a few microseconds, instead of about a hundred; of a small net, that is nearly all. It is for
-    one thread.
+    A call copies its inputs to where the kernel expects them, and finds out nothing anew. What it costs
+    besides its work is some ten microseconds, instead of about a hundred; of a small net, that is nearly all.
+    It is for one thread.
 
     Parameters
     ----------
