@@ -191,8 +191,8 @@ def panels_of(mine: Curves, his: Curves, held: str, name: str = "") -> list[Pane
     for key, curve in given(his).items():
         epochs = list(range(len(curve)))
         lines = [
-            Line("Nielsen", epochs, [float(v) for v in curve], "published"),
             Line("ours", epochs, [float(v) for v in getattr(mine, key)], "ours"),
+            Line("Nielsen", epochs, [float(v) for v in curve], "published"),
         ]
         what = _NAMES[key].format(held=held)
         measure = "right" if key.endswith("right") else "cost"
