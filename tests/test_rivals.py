@@ -164,9 +164,12 @@ def test_noise_on_one_unit_at_a_time_is_a_difference_of_delta(deep: Problem, lay
 
 
 def test_credit_of_the_true_delta_is_the_gradient(deep: Problem) -> None:
-    deltas, incoming = deep.deltas(deep.start, deep.all_rows)
-    guesses = {name.replace("δ", "guess"): d for name, d in deltas.items()}
-    np.testing.assert_array_equal(deep.credit(deep.all_rows, incoming, guesses), gradient(deep))
+    """Of a linear hidden layer too, which has no activation of its own."""
+    bare = [Dense(2, use_bias=False) for _ in range(2)]
+    for net in (deep, problem_of(*bare, loss="squared_error", rows=6, inputs=3)):
+        deltas, incoming = net.deltas(net.start, net.all_rows)
+        guesses = {name.replace("δ", "guess"): d for name, d in deltas.items()}
+        np.testing.assert_array_equal(net.credit(net.all_rows, incoming, guesses), gradient(net))
 
 
 def test_forward_mode_is_the_gradient_along_a_direction(deep: Problem) -> None:

@@ -21,13 +21,14 @@ from backpass.passes import backward, forward_mode, simplify
 
 
 class Programs:
-    """The programs of a net of dense layers, in float64.
+    """The programs of a net of dense layers.
 
     Parameters
     ----------
     network : Network
     loss : str
     in_features : int
+    dtype : {"f64", "f32"}
 
     Attributes
     ----------
@@ -42,11 +43,11 @@ class Programs:
         The network is not dense layers in sequence.
     """
 
-    def __init__(self, network: Network, loss: str, in_features: int) -> None:
+    def __init__(self, network: Network, loss: str, in_features: int, dtype: str = "f64") -> None:
         if not all(isinstance(layer, Dense) for layer in network.layers):
             raise UsageError(f"the methods of a race know dense layers in sequence, got {network!r}")
         self.network, self.layers = network, len(network)
-        self._full = add_cost(network.forward(in_features, "f64", training=True), network, loss)
+        self._full = add_cost(network.forward(in_features, dtype, training=True), network, loss)
         self.parameters = tuple(self._full.inputs_of_kind("parameter"))
 
     def parameters_of(self, layer: int) -> list[str]:
@@ -136,7 +137,9 @@ class Programs:
 
     @property
     def _hidden(self) -> list[str]:
-        return [f"a{k}" for k in range(1, self.layers)]
+        """What each hidden layer gives: its activation, or z where it has none."""
+        named = self._full.named
+        return [f"a{k}" if f"a{k}" in named else f"z{k}" for k in range(1, self.layers)]
 
     def _gradient(self, wrt: Sequence[str]) -> Graph:
         full = backward(self._full, "C", wrt, names=self.network.deltas)
