@@ -13,6 +13,7 @@ from backpass.exec.base import Loop
 from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
 from backpass.rivals.lessons import lesson_named
 from backpass.rivals.lessons.batch import batch
+from backpass.rivals.lessons.noise import MODELS, nearest_labels, noise, other_pixels, wrong_labels
 from backpass.rivals.lessons.one_weight import one_weight
 
 
@@ -136,3 +137,37 @@ def test_native_code_finds_the_same_gradient_too() -> None:
     lesson = batch(rows=200, passes=1, repeats=1, rates=(0.1,))
     assert lesson.balanced
     assert [way.size for way in lesson.ways] == [1, 8, 32, 128, 200]
+
+
+@pytest.mark.usefixtures("in_numpy")
+def test_wrong_labels_hurt_and_are_learned_by_heart() -> None:
+    lesson = noise(levels=(0.0, 0.4), seeds=2, rows=150, passes=60)
+    assert [(n.kind, n.level) for n in lesson.noisy] == [
+        (kind, level) for kind in ("labels", "inputs") for level in (0.0, 0.4)
+    ]
+    clean, wrong = lesson.of("labels")
+    assert lesson.of("inputs")[0].errors == clean.errors  # no noise is no noise
+    for model in MODELS:
+        assert len(wrong.errors[model]) == 2
+        assert np.mean(wrong.errors[model]) > np.mean(clean.errors[model])
+    end, stopped = MODELS[:2]
+    assert np.mean(wrong.believed[end]) > 0.4
+    assert np.mean(wrong.believed[stopped]) < np.mean(wrong.believed[end])
+    assert np.mean(wrong.errors[stopped]) < np.mean(wrong.errors[end])
+    assert clean.believed[end] == ()
+    assert json.dumps(lesson.to_dict(), allow_nan=False)
+    assert lesson.page().count("<svg") == 2
+
+
+def test_noise_is_drawn_from_the_seed_and_no_right_label_is_drawn() -> None:
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(3)
+
+    t = np.eye(10)[np.arange(10).repeat(100)]
+    wrong = wrong_labels(t, 1.0, rng())
+    assert not (wrong * t).any()
+    assert np.array_equal(wrong, wrong_labels(t, 1.0, rng()))
+    assert np.array_equal(wrong_labels(t, 0.0, rng()), t)
+    x = np.arange(40.0).reshape(10, 4)
+    assert np.array_equal(other_pixels(x, 0.0, rng()), x)
+    assert nearest_labels(x, np.eye(10), x + 0.4).tolist() == list(range(10))
