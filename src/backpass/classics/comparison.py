@@ -21,7 +21,7 @@ class Compared:
     Examples
     --------
     >>> from backpass.classics.measured import ours
-    >>> figure = Published(key="test", what="test accuracy", rule="within", value=97.5, tolerance=0.5, unit="%")
+    >>> figure = Published(key="a", what="test", rule="within", value=97.5, tolerance=0.5, unit="%")
     >>> one = Compared(figure, ours(97.1, 97.3))
     >>> one.agrees, one.theirs, one.ours
     (True, '97.5 %', '97.20 % (sd 0.14, n = 2)')
@@ -106,7 +106,8 @@ class Compared:
         if len(finite) < len(values):
             return f"{mean} ({len(finite)} of {len(values)} runs)"
         if figure.rule == "range":
-            return f"{mean} ({written(min(finite), figure)} to {written(max(finite), figure)}, n = {len(finite)})"
+            ends = f"{written(min(finite), figure)} to {written(max(finite), figure)}"
+            return f"{mean} ({ends}, n = {len(finite)})"
         return f"{mean} (sd {written(self.found.sd, figure, more=1)}, n = {len(finite)})"
 
     @property
@@ -126,9 +127,10 @@ def _with_unit(text: str, unit: str) -> str:
 
 
 def written(value: float, figure: Published, more: int = 0) -> str:
-    """A value with the decimals of its published figure, and so many more; with all of them if it must be equal.
+    """A value with the decimals of its published figure, and so many more.
 
-    Where there is nothing published, or those decimals would show nothing, three digits that count.
+    With all of them if it must be equal. Where there is nothing published, or those decimals would show
+    nothing, three digits that count.
 
     Examples
     --------

@@ -182,15 +182,19 @@ def claim(classic: Classic, compared: Sequence[Compared]) -> str:
         "differs": "not reproduced",
         "shown": "both are shown, and nothing is claimed",
     }[overall(compared)]
+    title = f"{classic.title}:"
+    if classic.title.endswith(("?", ".")):
+        title, lead = classic.title, _capital(lead)
     if not bad:
-        told = "; ".join(_told(c) for c in (good or list(compared))[:_NAMED])
-        more = f"; {len(good)} of {len(claimed)} figures agree" if len(good) > _NAMED else ""
-        return f"{classic.title}: {lead}. {_capital(told)}{more}."
+        shown = good or list(compared)
+        if len(shown) > _NAMED:
+            return f"{title} {lead}. {len(shown)} of {len(shown)} figures agree; {_told(shown[0])}."
+        return f"{title} {lead}. {_capital('; '.join(map(_told, shown)))}."
     told = "; ".join(_told(c) for c in bad[:_NAMED]) + (
         f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
     )
     counted = f"{len(good)} of {len(claimed)} figures {'agrees' if len(good) == 1 else 'agree'}"
-    return f"{classic.title}: {lead}. {counted}; what differs: {told}."
+    return f"{title} {lead}. {_capital(counted)}; what differs: {told}."
 
 
 def _told(one: Compared) -> str:

@@ -70,6 +70,9 @@ def _entries(command: Any, group: str = "Options") -> Iterator[Entry]:
         if parameter.kind is parameter.POSITIONAL_ONLY:
             yield Entry("", settings.get("name") or name.upper(), about[name])
             continue
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            yield Entry("", f"[{name.upper().removesuffix('S')} ...]", about[name])
+            continue
         words = [about[name]]
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         if len(choices) > 1:

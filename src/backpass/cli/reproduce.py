@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backpass.cli.asking import Form, show
-from backpass.cli.output import Output, Stopped, duration
+from backpass.cli.output import Output, Stopped
+from backpass.cli.progress import Shares
 from backpass.cli.signals import Stop
 from backpass.errors import BackpassError, DataError
 
 if TYPE_CHECKING:
-    from backpass.classics import Classic, Reproduction
-
-#: Seconds between plain lines, where no terminal shows a bar.
-_LINE_SECONDS = 10.0
+    from backpass.classics import Classic, Reproduction, Reproductions
 
 
 def reproduce(*names: str, runs: Path | None = None, form: Form | None = None) -> int:
@@ -106,9 +104,13 @@ def _run(output: Output, classics: list[Classic], runs: Path | None, form: Form)
             for number, classic in enumerate(classics, start=1):
                 stop.told = f"in {classic.name}; {_finished(done)}"
                 count = f"{number} of {len(classics)}, " if len(classics) > 1 else ""
-                with Doing(output, f"{count}{classic.name}") as doing:
+                with Shares(output) as shares:
+
+                    def told(share: float, words: str, which: str = f"{count}{classic.name}") -> None:
+                        shares.show(share, f"{which}: {words}")
+
                     try:
-                        found = run(classic, doing.show, runs)
+                        found = run(classic, told, runs)
                     except DataError as error:
                         missing.append(f"{classic.name}: {error}")
                         continue
@@ -117,15 +119,31 @@ def _run(output: Output, classics: list[Classic], runs: Path | None, form: Form)
                     _print(output, found, several=len(classics) > 1)
                 elif len(classics) > 1 or form.out is not None:
                     output.prose(f"{classic.id}: {found.claim}")
-    except (Stopped, BackpassError):
-        _write(output, done, missing, form, plain)
+        if missing:
+            raise DataError("\n".join(missing))
+    except (Stopped, BackpassError) as error:
+        if done:
+            _write(output, done, missing, replace(form, json=False), plain)
+            error.details = _all(done, missing).to_dict()  # type: ignore[attr-defined]  # for --json
         raise
     _write(output, done, missing, form, plain)
-    if runs is not None and runs.is_dir():
-        output.note(f"the runs are in {runs}; to look at them: backpass why {runs}/CLASSIC/RUN 'W1[0,0]'")
-    if missing:
-        raise DataError("\n".join(missing))
+    _told_runs(output, runs)
     return 0 if all(one.agrees for one in done) else 1
+
+
+def _all(done: list[Reproduction], missing: list[str]) -> Reproductions:
+    from backpass.classics import Reproductions
+
+    return Reproductions.of(done, missing)
+
+
+def _told_runs(output: Output, runs: Path | None) -> None:
+    """Where the runs are that were kept, with a question to one of them."""
+    kept = sorted(path.parent for path in runs.rglob("run.json")) if runs is not None else []
+    if kept:
+        output.note(f"{len(kept):,} runs are in {runs}; to ask one: backpass flow {kept[0]}")
+    elif runs is not None:
+        output.note(f"nothing is kept in {runs}: none of these classics trains by backpass train")
 
 
 def _finished(done: list[Reproduction]) -> str:
@@ -138,53 +156,8 @@ def _print(output: Output, found: Reproduction, several: bool) -> None:
     output.program(found.text() + "\n" * several)
 
 
-def _write(
-    output: Output, done: list[Reproduction], missing: list[str], form: Form, plain: bool
-) -> None:
+def _write(output: Output, done: list[Reproduction], missing: list[str], form: Form, plain: bool) -> None:
     """The file, the format or the object that was asked for, of what is finished."""
-    from backpass.classics import Reproductions
-
-    if plain or not done:
-        return
-    show(output, done[0] if len(done) == 1 and not form.json else Reproductions.of(done, missing), form)
-
-
-class Doing:
-    """How far a classic is: a bar on a terminal, plain lines elsewhere; both on standard error."""
-
-    def __init__(self, output: Output, name: str) -> None:
-        self.output, self.name = output, name
-        self._bar: Any = None
-        self.began = self.spoke = time.monotonic()
-
-    def __enter__(self) -> Doing:
-        console = self.output.console(stderr=True)
-        if console.is_terminal:
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[words]}"),
-                console=console, transient=True,
-            )  # fmt: skip
-            self._task = self._bar.add_task(self.name, total=1.0, words="")
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def show(self, share: float, words: str) -> None:
-        """Take in how far it is; see `backpass.classics.Told`."""
-        now = time.monotonic()
-        left = (now - self.began) * (1 - share) / share if share > 0.02 else None
-        told = words + (f", {duration(left)} left" if left is not None and share < 1 else "")
-        if self._bar is not None:
-            self._bar.update(self._task, completed=share, words=told)
-        elif now - self.spoke >= _LINE_SECONDS:
-            self.spoke = now
-            self.output.console(stderr=True).print(f"{self.name}: {told}")
+    if not plain and (form.json or form.out is not None or form.format is not None):
+        alone = len(done) == 1 and not missing and not form.json
+        show(output, done[0] if alone else _all(done, missing), form)

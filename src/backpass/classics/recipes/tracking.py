@@ -37,6 +37,8 @@ _WHAT: dict[str, Callable[[Iterable[float]], float]] = {
     "accuracy": max, "errors": min, "right": max, "exact": max, "loss": min,
 }  # fmt: skip
 _OF_RUN = ("epochs", "solved")
+#: Epochs in a row without a lower cost, after which a run has stalled.
+_STALLED = 3
 
 
 def check_measure(name: str) -> None:
@@ -91,6 +93,9 @@ class Tracked:
     epochs: int | None = None
     curves: dict[str, list[float]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._least, self._stalled = math.inf, 0
+
     def begun(self, run: Run) -> None:
         self.run = run
         self._evaluator = Evaluator(run.record.predict_graph, run.record.prediction, run.settings.data.task)
@@ -100,7 +105,7 @@ class Tracked:
         weights = dict(progress.values) | self.run.record.fixed
         for name, value in self._of(weights, self.each_epoch).items():
             self.curves.setdefault(name, []).append(value)
-        if self.until is not None and self._learned(weights, self.until):
+        if self.until is not None and self._learned(weights, self.until, progress):
             self.epochs = progress.epoch
             return "stop"
         return None
@@ -135,7 +140,16 @@ class Tracked:
             found[name] = measured(what, outputs.get(part, t), t, loss)
         return found
 
-    def _learned(self, weights: Mapping[str, Array], until: Until) -> bool:
+    def _learned(self, weights: Mapping[str, Array], until: Until, progress: Progress) -> bool:
+        if until.stall is not None:
+            steps = progress.step // progress.epoch
+            cost = float(np.mean(self.run.costs[-steps:]))
+            self._stalled = self._stalled + 1 if cost > self._least - until.stall else 0
+            self._least = min(self._least, cost)
+            if self._stalled < _STALLED:
+                return False
+        if until.miss is None and until.loss is None:
+            return True
         x, t = self.run.parts["train"]
         missed = np.abs(self._evaluator.predict(weights, x) - t)
         if until.miss is not None and missed.max() >= until.miss:
