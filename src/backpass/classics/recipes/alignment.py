@@ -30,6 +30,8 @@ from backpass.rivals.task import Task
 _PARTS = {"backprop": "train", "feedback-alignment": "validation", "node-perturbation": "test"}
 #: The error, as a share of the targets' square, at which the map counts as learned.
 _LEARNED = 0.01
+#: Smaller errors are not drawn.
+_SEEN = 1e-4
 
 
 class Linear(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -167,17 +169,17 @@ def _last(run: Followed) -> float:
 
 
 def _linear_panels(found: dict[str, list[Followed]]) -> tuple[Panel, ...]:
-    lines, angle = [], []
+    """The error of each rule with the first seed, down to where nobody would see it; all angles."""
+    lines = []
     for rule, runs in found.items():
-        for k, run in enumerate(runs):
-            part = _PARTS.get(rule, "published") if k == 0 else "seed"
-            if rule != "delta-rule" or k > 0:
-                lines.append(Line(rule if k == 0 else "", run.seen, run.errors, part))
-            if run.angles:
-                angle.append(Line("feedback alignment" if k == 0 else "", run.seen, run.angles, part))
+        errors = [error if error > _SEEN else None for error in runs[0].errors]
+        lines.append(Line(METHODS[rule].title, runs[0].seen, errors, _PARTS.get(rule, "seed")))
+    aligned = found["feedback-alignment"]
+    fan = [Line("", run.seen, run.angles, "seed") for run in aligned[1:]]
+    first = Line("feedback alignment", aligned[0].seen, aligned[0].angles, "validation")
     return (
-        Panel("error", "examples", "squared error, of the targets' square", lines, log=True),
-        Panel("δ1 and backpropagation's", "examples", "angle, degrees", angle, log=False),
+        Panel("squared error, as a share of the targets'", "examples", "error", lines, log=True),
+        Panel("δ1 of feedback alignment and of backpropagation", "examples", "angle, degrees", [*fan, first]),
     )
 
 
