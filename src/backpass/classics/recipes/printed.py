@@ -1,6 +1,6 @@
 """Nets whose weights were printed: built from the entry, evaluated, and one of them looked at from close by.
 
-An entry lists the layers, each unit with its bias and its weights by the name of the unit that they come from.
+An entry lists the layers, each unit with its bias, and its weights by the name of what they come from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Ours, Told, ours
 from backpass.classics.recipes.sweeps import Floats, Task, Trained, soft, sweep, unit_layer, words
 from backpass.exec.reference import ReferenceFunction
-from backpass.explain.answer import Equations, Table
+from backpass.explain.answer import Cell, Equations, Table
 from backpass.nn import Dense, Inputs, Network, join
 from backpass.pictures.curves import Line, Panel
 from backpass.training.optimisers import SGD
@@ -94,9 +94,9 @@ def printed(classic: Classic, told: Told) -> Measured:
     """Evaluate a printed net on all words.
 
     Figures: ``right`` (outputs on the right side of ½), ``least yes`` and ``most no`` (the worst outputs),
-    ``uneven mirror`` and ``ratio 2``, ``ratio 4`` (of the input weights of the first layer: by how much mirror
-    weights are not equal and opposite, and the middle and the largest over the least); of a net with one
-    output also ``miss`` (the largest distance from 0.1 and 0.9) and the output for a word, by the word.
+    ``uneven mirror`` and ``ratio 2``, ``ratio 4`` (of the input weights of the first layer: by how much
+    mirror weights are not equal and opposite, and the middle and the largest over the least); of a net with
+    one output also ``miss`` (the largest distance from 0.1 and 0.9) and the output for a word, by the word.
     """
     told(0.0, "evaluating")
     net = msgspec.convert(classic.options, type=PrintedNet)
@@ -153,7 +153,7 @@ def _names(rows: Floats) -> list[str]:
 
 def _table(net: PrintedNet, task: Task, y: Floats) -> Table:
     outputs = [unit.name for unit in net.layers[-1]]
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (name, *(round(float(v), 3) for v in out), " ".join(f"{v:g}" for v in target))
         for name, out, target in zip(_names(task.x), y, task.t, strict=True)
     ]
@@ -196,8 +196,8 @@ def xor_minimum(classic: Classic, told: Told) -> Measured:
     Figures beside those of `printed`: ``gradient`` and ``gradient at a start`` (lengths, of the summed loss),
     ``flat`` (1: the first is less than 2 % of the second),
     ``stays`` (1: from the printed weights, with the first rate, two outputs are still at ½ in the end),
-    ``leaves`` (1: with another rate all is learned in the end), ``stuck`` and ``freed`` (of the random starts: how many
-    end like this with the first rate; what % of these are solved with the second).
+    ``leaves`` (1: with another rate all is learned in the end), ``stuck`` and ``freed`` (of the random
+    starts: how many end like this with the first rate; what % of these are solved with the second).
     """
     given = msgspec.convert(classic.options, type=Minimum)
     net, task = given.net.network(), given.net.task()
@@ -272,7 +272,7 @@ def _gradient(network: Network, task: Task, seed: int) -> float:
     }  # fmt: skip
     values = ReferenceFunction(step)(feeds)
     parts = [np.sum(values[f"d{name}"] ** 2) for name in step.inputs_of_kind("parameter")]
-    return n * float(np.sqrt(np.sum(parts)))
+    return float(n * np.sqrt(np.sum(parts)))
 
 
 def _costs(found: Mapping[float, Trained]) -> Panel:

@@ -1,8 +1,8 @@
 """Small nets of 1986, trained for many presentations of every pattern, and when they had learned them.
 
-The whole training is one epoch in a given order, so that a kernel runs it in one go: of a net with four patterns,
-5,000 presentations of each take milliseconds. The cost of a step is then the loss of one pattern as it was met,
-before the weights changed.
+The whole training is one epoch in a given order, so that a kernel runs it in one go: of a net with four
+patterns, 5,000 presentations of each take milliseconds. The cost of a step is then the loss of one pattern as
+it was met, before the weights changed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Trained:
     run : Run
     task : Task
     losses : ndarray, shape (presentations, n)
-        The loss of each pattern at each of its presentations; of whole sweeps, shape (presentations, 1), their
-        sum.
+        The loss of each pattern at each of its presentations; of whole sweeps their sum, shape
+        (presentations, 1).
     """
 
     run: Run
@@ -102,7 +102,7 @@ class Trained:
         record = self.run.record
         graph = record.step
         node = next(n for n in graph.nodes if n.name == name)
-        inputs = record.result() | {"x": self.task.x, "t": self.task.t}
+        inputs: dict[str, Any] = {**record.result(), "x": self.task.x, "t": self.task.t}
         inputs |= {key: np.float64(value) for key, value in record.number_values.items()}
         return np.asarray(ReferenceFunction(graph).values(inputs)[node], dtype=np.float64)
 
@@ -119,6 +119,8 @@ def sweep(
     together: bool = False,
     shuffled: bool = True,
     optimiser: Optimiser | None = None,
+    loss: Any = "squared_error",
+    start: Run | None = None,
 ) -> Trained:
     """Train with so many presentations of every pattern.
 
@@ -139,6 +141,9 @@ def sweep(
         Each sweep has an order of its own.
     optimiser : Optimiser, optional
         Instead of SGD(rate, momentum).
+    loss : str, Loss or callable
+    start : Run, optional
+        Whose weights to go on from.
     """
     n, rng = len(task.x), np.random.Generator(np.random.Philox(seed))
     order = np.tile(np.arange(n), presentations).reshape(presentations, n)
@@ -151,12 +156,13 @@ def sweep(
             network,
             (task.x, task.t),
             task="regression",
-            loss="squared_error",
+            loss=loss,
             optimizer=optimiser or SGD(rate * n if together else rate, momentum),
             batch=n if together else 1,
             epochs=1,
             order=order.reshape(-1),
             seed=seed,
+            start=start,
             dtype="f64",
             executor="compiled",
             out=folder,
