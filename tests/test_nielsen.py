@@ -288,16 +288,20 @@ def test_the_best_epoch_is_chosen_by_validation(mnist: Path, monkeypatch: pytest
         ]
     )
 
-    class Run:
+    class Tracked:
         def __init__(self) -> None:
-            self.curves = next(curves)
+            self.curves, self.run = next(curves), self
 
-    monkeypatch.setattr(nielsen_printed, "trained", lambda *given: Run())
+        def predict(self, X: np.ndarray) -> np.ndarray:
+            return np.arange(len(X)) % 7
+
+    monkeypatch.setattr(nielsen_printed, "trained", lambda *given: Tracked())
     [classic] = named(["M7"])
     classic = shortened("M7", training=classic.options["training"] | {"seeds": 2})
     found = nielsen_printed.printed(classic, quiet)
     assert values(found, "chosen") == (90.0, 96.0)
     assert values(found, "chosen, best run") == (96.0,)
+    assert values(found, "digits never answered") == (3, 3)
 
 
 @pytest.mark.slow
