@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from backpass.cli.asking import Form, show
+from backpass.cli.asking import Form, check_form, show
 from backpass.cli.board import Board
 from backpass.cli.options import FLAG, WHOLE, check_whole, default
 from backpass.cli.output import Output
@@ -52,6 +52,7 @@ def race(
     """
     check_whole("--seed", seed, 0)
     form = form or Form()
+    check_form(form)
     output = Output(form.json)
     with Stop() as stop:
         stop.told = "before there was anything to show"
