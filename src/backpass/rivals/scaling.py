@@ -104,12 +104,13 @@ class Scaling(Answer):
 
 
 _GOAL = (
-    "The goal is a third of the cost at the start, on each task. The slope is that of a straight line through "
-    "log(passes) against log(N), by least squares, through the tasks that were learned; in brackets how many. "
-    "'>' says that no step size got there within so many passes: a lower bound, which is in no slope, so that "
-    "a slope through few tasks is too small. Tasks differ in more than N: parity is harder than iris, which "
-    "has more weights; the second slope is that of the passes in parts of those of backpropagation on the "
-    "same task, which takes some of this out. A pass is the work of one forward pass over a batch."
+    "The goal is a third of the cost at the start, on each task. The slope is that of a straight line "
+    "through log(passes) against log(N), by least squares, through the tasks that were learned; in brackets "
+    "how many. '>' says that no step size got there within so many passes: a lower bound, which is in no "
+    "slope, so that a slope through few tasks is too small. Tasks differ in more than N: parity is harder "
+    "than iris, which has more weights; the second slope is that of the passes in parts of those of "
+    "backpropagation on the same task, which takes some of this out. A pass is the work of one forward pass "
+    "over a batch."
 )
 _GRADIENT = (
     "Here the task's difficulty is out of it. Guesses at the gradient at the start, for one batch: how many "
