@@ -65,11 +65,7 @@ class Reproduction(Answer):
         rows = tuple((c.published.what, c.theirs, c.ours, c.apart, c.verdict) for c in self.compared)
         head = ("figure", "published", "ours", "difference", "verdict")
         found: list[Block] = [Table("", head, rows, shown=40)]
-        found += [
-            Note(f"{_capital(c.published.what)}: {c.published.known}")
-            for c in self.compared
-            if c.agrees is False and c.published.known
-        ]
+        found += [Note(why) for why in known(self.compared)]
         found += pictures(self.classic.title, self.measured.panels)
         found += self.measured.blocks
         found += [Note(note) for note in self.measured.notes]
@@ -168,6 +164,15 @@ def overall(compared: Sequence[Compared]) -> str:
     if not all(c.agrees for c in claimed):
         return "agrees in part" if any(c.agrees for c in claimed) else "differs, as known"
     return "identical" if all(c.published.rule == "identical" for c in claimed) else "agrees"
+
+
+def known(compared: Sequence[Compared]) -> list[str]:
+    """Why figures differ that were known to, each reason once with the figures that it is of."""
+    found: dict[str, list[str]] = {}
+    for one in compared:
+        if one.agrees is False and one.published.known:
+            found.setdefault(one.published.known, []).append(one.published.what)
+    return [f"{_capital('; '.join(what))}: {why}" for why, what in found.items()]
 
 
 def claim(classic: Classic, compared: Sequence[Compared]) -> str:
