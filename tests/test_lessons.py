@@ -4,10 +4,14 @@ import itertools
 import json
 import math
 from fractions import Fraction
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from backpass.classics import Classic, named, reproduce
+from backpass.classics.recipes.theory import products
 from backpass.errors import UsageError
 from backpass.exec.base import Loop
 from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
@@ -171,3 +175,55 @@ def test_noise_is_drawn_from_the_seed_and_no_right_label_is_drawn() -> None:
     x = np.arange(40.0).reshape(10, 4)
     assert np.array_equal(other_pixels(x, 0.0, rng()), x)
     assert nearest_labels(x, np.eye(10), x + 0.4).tolist() == list(range(10))
+
+
+def classic(mark: str, **options: object) -> Classic:
+    """A classic of the list, made small."""
+    (found,) = named([mark])
+    return msgspec.structs.replace(found, options=found.options | options)
+
+
+def test_multiply_adds_are_counted_in_the_programs() -> None:
+    for sizes in ([784, 30, 10], [5, 4, 3, 2], [3, 2]):
+        once = sum(a * b for a, b in itertools.pairwise(sizes))
+        assert products(sizes) == (once, 3 * once - sizes[0] * sizes[1])
+    found = reproduce(
+        classic("T1", nets={name: [7, 3, 2] for name in ("784-30-10", "784-2500-2000-1500-1000-500-10")})
+    ).measured.figures
+    assert found["784-30-10.backward"].values == (1.0,)
+    assert found["passes of central differences"].values == (2 * (24 + 8),)
+    assert found["agree"].values == (1.0,)
+
+
+def test_the_rates_that_diverge_are_those_above_two_over_the_largest_eigenvalue() -> None:
+    found = reproduce(classic("T4", parts=[0.9, 1.1], steps=300)).measured
+    assert found.figures["diverges iff"].values == (1.0,)
+    assert found.figures["limit"].mean == pytest.approx(1.0, abs=0.02)
+    assert found.figures["hessian"].values == (1.0,)
+
+
+def test_a_start_decides_what_comes_back_through_layers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BACKPASS_DATA", str(tmp_path))  # without MNIST the bundled digits must do
+    found = reproduce(classic("G1", units=60, rows=60, seeds=2)).measured
+    assert "bundled" in found.notes[0]
+    assert found.figures["standard.a layer"].mean == pytest.approx(1 / 3, abs=0.1)
+    assert found.figures["normalised.a layer"].mean > 0.6
+    singular = [found.figures[f"{name}.singular value"].mean for name in ("standard", "normalised")]
+    assert singular == pytest.approx([0.48, 0.8], abs=0.08)
+
+
+def test_thirty_layers_halve_the_mean_square_from_one_start_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BACKPASS_DATA", str(tmp_path))
+    small = classic("G3", units=40, rows=64, steps=4, every=2, batch=32, seeds=2)
+    found = reproduce(small).measured.figures
+    for what in ("z", "δ"):
+        gap = found[f"He.{what} a layer"].mean - found[f"Xavier.{what} a layer"].mean
+        assert gap == pytest.approx(1.0, abs=0.01)  # the same draws, scaled by √2: one halving a layer
+    small = classic("G2", units=20, rows=60, cases=20, steps=4, every=2)
+    told: list[float] = []
+    assert reproduce(small, lambda share, words: told.append(share)).measured.figures["top"].mean < 1
+    assert told == sorted(told)

@@ -28,6 +28,7 @@ from backpass.training.step import step_graph
 Weights = Mapping[str, Array]
 #: Entries of a layer of which a histogram is drawn, and its bars.
 _BARS = 61
+_CHANCE = math.log(10)  # the cost of guessing among ten classes
 
 
 def standard(n: int) -> Uniform:
@@ -37,9 +38,10 @@ def standard(n: int) -> Uniform:
 
 def images(rows: int, part: str = "train") -> tuple[Array, Array, str]:
     """Handwritten digits with targets of ten, and their name: MNIST's, or the small ones without it."""
+    x: Array
     try:
-        found, classes = digits(part, rows)
-        x, name = np.asarray(found), "MNIST"
+        x, classes = digits(part, rows)
+        name = "MNIST"
     except DataError:
         small = load("digits")
         x, classes = np.asarray(small.X)[:rows] * small.scale, np.asarray(small.y)[:rows]
@@ -140,7 +142,7 @@ def variances(classic: Classic, told: Told) -> Measured:
         *panels,
     ]  # fmt: skip
     head = ("layer", *(f"{name}: {what}" for name in starts for what in ("var a", "var δ")))
-    rows = []
+    rows: list[tuple[str | float | int, ...]] = []
     for k in range(hidden):
         means = (float(np.mean([s[k] for s in kept[n][w]])) for n in starts for w in ("a", "δ"))
         rows.append((k + 1, *(f"{mean:.3g}" for mean in means)))
@@ -236,8 +238,9 @@ def saturation(classic: Classic, told: Told) -> Measured:
     )  # fmt: skip
     return Measured(
         {
-            "top falls": Ours((mean[top][low],)),
-            "others stay": Ours((lower,)),
+            "top falls": Ours((float(mean[top][low] < 0.1),)),
+            "top": Ours((mean[top][low],)),
+            "others stay": Ours((float(lower > 0.35),)),
             "at once": Ours(
                 (float(next((s for s, m in zip(at, mean[top], strict=True) if m < 0.1), math.inf)),)
             ),
@@ -299,6 +302,8 @@ def thirty_layers(classic: Classic, told: Told) -> Measured:
                 costs.append(cost)
             curves[name].append((at[1:], costs[1:]))
             _add(figures, f"{name}.cost", costs[-1])
+            _add(figures, f"{name}.stalls", float(costs[-1] > _CHANCE - 0.02))
+            _add(figures, f"{name}.learns", float(costs[-1] < _CHANCE / 2))
             a = predict({**weights, "x": test})[network.prediction]
             right = float(np.mean(np.argmax(a, axis=1) == np.argmax(wanted, axis=1)))
             _add(figures, f"{name}.accuracy", 100 * right)
