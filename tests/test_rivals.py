@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -459,3 +460,29 @@ def test_a_step_that_is_too_large_is_told_as_no_learning() -> None:
     found = linear(small, lambda share, words: None)
     assert found.figures["error backprop"].mean == np.inf
     assert found.figures["needed backprop"].mean == np.inf
+
+
+@pytest.mark.slow
+def test_the_digits_of_lillicrap_have_all_their_figures(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msgspec.structs import replace
+
+    from backpass.classics import named
+    from backpass.classics.recipes.alignment import learn_digits
+
+    if not (data_folder / "mnist").is_dir():
+        pytest.skip(f"there is no mnist in {data_folder}; set BACKPASS_DATA")
+    monkeypatch.setenv("BACKPASS_DATA", str(data_folder))
+    classic = named(["M19"])[0]
+    less = {"epochs": 4, "rows": 2000, "hidden": 30, "rates": {"backprop": 1.0, "feedback-alignment": 1.0}}
+    told: list[float] = []
+    found = learn_digits(
+        replace(classic, options=classic.options | less), lambda share, words: told.append(share)
+    )
+    assert {f.key for f in classic.figures} <= set(found.figures)
+    assert found.figures["backprop error"].mean < 60
+    assert found.figures["feedback-alignment error"].mean < 60
+    assert found.figures["first angle"].mean == pytest.approx(90, abs=15)
+    assert found.figures["last angle"].mean < 75
+    assert told == sorted(told)
