@@ -122,7 +122,7 @@ def test_whole_sweeps_add_the_gradients_of_the_patterns() -> None:
 
 
 def test_exclusive_or_gets_stuck_only_without_links_past_the_hidden_unit() -> None:
-    measured = ran("pdp-xor-minima", starts=[1.0], seeds=13, presentations=1200)
+    measured = ran("pdp-xor-minima", starts=[0.5], seeds=3, presentations=1300)
     assert measured.figures["2-2-1 stuck"].mean > 0
     assert measured.figures["2-1-1 stuck"].mean == 0
     assert measured.figures["only 2-2-1"].mean == 1
@@ -195,4 +195,3 @@ def test_the_family_trees_as_printed_learn_nothing_and_the_variant_does() -> Non
 def test_each_entry_agrees_or_differs_as_known(name: str) -> None:
     found = reproduce(classic(name))
     assert found.agrees, found.text()
-    assert found.page().count("<svg") >= len(found.measured.panels) > 0 or found.measured.blocks

@@ -74,7 +74,9 @@ def _counted(run: Trained, rows: Floats) -> Table:
     a, ones = run.activations("a1"), rows.sum(axis=1)
     order = np.argsort(counting_code(a > 0.5, rows))
     a = np.where(a[ones == 0] > 0.5, a, 1 - a)[:, order]
-    shown: list[tuple[Cell, ...]] = [(str(k), *(round(float(v), 2) for v in a[ones == k].mean(axis=0))) for k in range(5)]
+    shown: list[tuple[Cell, ...]] = [
+        (str(k), *(round(float(v), 2) for v in a[ones == k].mean(axis=0))) for k in range(5)
+    ]
     head = ("ones among the inputs", *(f"unit {k}" for k in range(1, 5)))
     title = "the mean activations of one that counts (a unit that is off for 0000 is turned round)"
     return Table(title, head, tuple(shown))
@@ -103,7 +105,9 @@ def encoder(classic: Classic, told: Told) -> Measured:
         "graded": ours(100.0 * statistics.fmean(graded)),
     }
     chosen = codes[next((k for k, found in enumerate(graded) if found), 0)]
-    lines: tuple[tuple[Cell, ...], ...] = tuple((str(k + 1), *(round(float(v), 2) for v in code)) for k, code in enumerate(chosen))
+    lines: tuple[tuple[Cell, ...], ...] = tuple(
+        (str(k + 1), *(round(float(v), 2) for v in code)) for k, code in enumerate(chosen)
+    )
     head = ("unit that is on", "hidden 1", "hidden 2", "hidden 3")
     return Measured(figures, blocks=(Table("the codes of one net", head, lines),))
 

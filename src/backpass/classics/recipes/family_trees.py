@@ -116,22 +116,26 @@ def taught(settings: Settings, seed: int, name: str) -> Taught:
     whole = trees().task
     held = np.sort(np.random.Generator(np.random.Philox(seed)).permutation(len(whole.x))[:HELD])
     rest = np.setdiff1d(np.arange(len(whole.x)), held)
-    task, run, losses = Task(whole.x[rest], whole.t[rest]), None, []
+    task = Task(whole.x[rest], whole.t[rest])
+    runs: list[Trained] = []
     for momentum, rate, presentations in zip(
         (0.5, 0.9), settings.rates, (SHORT, SWEEPS - SHORT), strict=True
     ):
         eta = rate * len(rest)
         # What is cut from a weight goes through the velocity, which adds it up 1 / (1 − momentum) times.
         rule = SGD(eta, momentum, decay=CUT * (1 - momentum) / eta)
-        run = sweep(
+        found = sweep(
             network(settings.start), task, rate=rate, momentum=momentum, seed=seed,
             presentations=presentations,
             name=f"{name} seed {seed} momentum {momentum:g}", together=True, optimiser=rule, loss=tolerant,
-            start=None if run is None else run.run,
+            start=runs[-1].run if runs else None,
         )  # fmt: skip
-        losses.append(run.losses[:, 0])
+        runs.append(found)
+    run = runs[-1]
     right = ((np.asarray(run.run.predict_raw(whole.x)) > 0.5) == whole.yes).all(axis=1)
-    return Taught(run, int(right[rest].sum()), int(right[held].sum()), np.concatenate(losses))
+    return Taught(
+        run, int(right[rest].sum()), int(right[held].sum()), np.concatenate([r.losses[:, 0] for r in runs])
+    )
 
 
 def family_trees(classic: Classic, told: Told) -> Measured:
@@ -197,14 +201,16 @@ def _panels(found: dict[str, list[Taught]]) -> tuple[Panel, ...]:
 
 def _units(net: Taught, told_apart: dict[str, Floats]) -> Figure:
     """The weights from the people to the six units, the English above the Italian, as in the letter."""
-    into = net.run.run.weights["W1"]
+    into = np.asarray(net.run.run.weights["W1"], dtype=np.float64)
     largest = float(np.abs(into).max())
     names = [f"unit {unit + 1}: {_likest(told_apart, unit)}" for unit in range(6)]
     tips = [_strongest(into[:, unit]) for unit in range(6)]
     people = trees().names
     svg = weight_images(
         "What the six units see in people",
-        np.kron(np.transpose(into / largest).reshape(6, 2, 12), np.ones((1, 10, 10))),  # larger squares
+        np.repeat(
+            np.repeat(np.transpose(into / largest).reshape(6, 2, 12), 10, axis=1), 10, axis=2
+        ),  # larger squares
         [f"unit {unit + 1}" for unit in range(6)],
         tips,
         largest=largest,

@@ -182,9 +182,10 @@ def xor_time(classic: Classic, told: Told) -> Measured:
     sizes, parts = (2, 4, 8, 16, 32), len(training.starts) * 7
     x = np.log2(sizes)
     lines, rows, slopes, late, fits = [], [], [], [], []
+    ends: list[tuple[float, float]] = []
     by_rate: dict[float, list[float]] = {rate: [] for rate in training.rates[1:]}
     done = 0
-    for start, part in zip(training.starts, ("ours", "validation", "test"), strict=False):
+    for start in training.starts:
         medians, shown = [], []
         for size in sizes:
             name = f"2-{size}-1, start {start:g}"
@@ -199,31 +200,37 @@ def xor_time(classic: Classic, told: Told) -> Measured:
             found.append(statistics.median(of_solved(training.counts(runs)).values))
             done += 1
         slope, offset = np.polyfit(x, medians, 1)
-        left = np.sum((offset + slope * x - medians) ** 2) / np.sum((medians - np.mean(medians)) ** 2)
+        y = np.array(medians)
+        left = np.sum((offset + slope * x - y) ** 2) / np.sum((y - y.mean()) ** 2)
         slopes.append(float(slope))
         late.append(float(np.polyfit(x[1:], medians[1:], 1)[0]))
         fits.append(1 - float(left))
-        lines.append(Line(f"start ±{start:g}", sizes, medians, part))
+        ends.append((medians[0], medians[-1]))
+        lines.append(Line("ours", sizes, medians, "ours"))
         rows.append((f"±{start:g}", *shown, f"{offset:.0f} {slope:+.0f} log2 H, R² {fits[-1]:.2f}"))
     law = [280 - 33 * float(v) for v in x]
-    lines.append(Line("280 − 33 log2 H", sizes, law, "published"))
+    published = Line("280 − 33 log2 H", sizes, law, "published")
     rows.append(("published", *(f"{v:.0f}" for v in law), "280 −33 log2 H"))
     told(1.0, "done")
-    panel = Panel(
-        "time to learn, median", "hidden units", "presentations of each pattern", lines, x_log=True, log=False
-    )
+    panels = tuple(
+        Panel(
+            f"start ±{start:g}, median", "hidden units", "presentations of each pattern", [line, published],
+            x_log=True, log=False,
+        )
+        for start, line in zip(training.starts, lines, strict=True)
+    )  # fmt: skip
     head = ("start", *(f"H = {size}" for size in sizes), "line")
     figures = {
         "slope": ours(*slopes),
-        "H = 2": ours(*(line.y[0] for line in lines[:-1])),
-        "H = 32": ours(*(line.y[-1] for line in lines[:-1])),
+        "H = 2": ours(*(first for first, _ in ends)),
+        "H = 32": ours(*(last for _, last in ends)),
         "slope from 4": ours(*late),
         "straight": ours(*(fit > 0.8 for fit in fits)),
         "slowest": ours(*by_rate[min(by_rate)]),
         "quickest": ours(*by_rate[max(by_rate)]),
     }
     table = Table("presentations of each pattern: median (range; learned)", head, tuple(rows))
-    return Measured(figures, panels=(panel,), blocks=(table,))
+    return Measured(figures, panels=panels, blocks=(table,))
 
 
 # --------------------------------------------------------------------------------- symmetry, addition
@@ -252,7 +259,7 @@ def symmetry(classic: Classic, told: Told) -> Measured:
         "solved": ours(100.0 * len(good) / len(runs)),
         "presentations": of_solved(counts),
         "1:2:4": ours(100.0 * len(doubled) / max(1, len(good))),
-        "signs": ours(*((w["b1"] < 0).all() and (w["b2"] > 0).all() for w in good)),
+        "signs": ours(*(bool((w["b1"] < 0).all() and (w["b2"] > 0).all()) for w in good)),
         "flipped": ours(*((np.sign(w["W1"][:, 0]) == -np.sign(w["W1"][:, 1])).all() for w in good)),
     }
     figures |= {key: ours(*(r[key].mean for r in doubled)) for key in ("ratio 2", "ratio 4", "uneven mirror")}
