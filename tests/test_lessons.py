@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from backpass.classics import Classic, named, reproduce
 from backpass.classics.recipes.theory import products
 from backpass.errors import UsageError
 from backpass.exec.base import Loop
+from backpass.exec.reference import ReferenceFunction
 from backpass.rivals.counter import Search, check_it_ends, counter, curse, told_count, told_time
 from backpass.rivals.lessons import lesson_named
-from backpass.rivals.lessons.batch import batch
+from backpass.rivals.lessons.batch import batch, collecting
 from backpass.rivals.lessons.noise import MODELS, nearest_labels, noise, other_pixels, wrong_labels
 from backpass.rivals.lessons.one_weight import one_weight
+from backpass.rivals.problem import Problem
+from backpass.rivals.tasks import task_named
 
 
 @pytest.mark.parametrize(
@@ -227,3 +231,14 @@ def test_thirty_layers_halve_the_mean_square_from_one_start_only(
     told: list[float] = []
     assert reproduce(small, lambda share, words: told.append(share)).measured.figures["top"].mean < 1
     assert told == sorted(told)
+
+
+def test_what_is_collected_is_the_gradient_of_the_mean() -> None:
+    task = task_named("digits", 0)
+    task = replace(task, x=task.x[:50], t=task.t[:50], batch=50)
+    problem = Problem(task)
+    zeros = {f"sum_{name}": np.zeros_like(array) for name, array in problem.start.named.items()}
+    found = ReferenceFunction(collecting(task, 50))({**problem.all_rows, **problem.start.named, **zeros})
+    collected = np.concatenate([np.ravel(found[f"{name}_new"]) for name in zeros])
+    exact = problem.gradient(problem.start, problem.all_rows)[1]
+    assert np.allclose(collected, exact, rtol=1e-12, atol=1e-15)
