@@ -293,15 +293,16 @@ def test_the_best_epoch_is_chosen_by_validation(mnist: Path, monkeypatch: pytest
             self.curves, self.run = next(curves), self
 
         def predict(self, X: np.ndarray) -> np.ndarray:
-            return np.arange(len(X)) % 7
+            return np.where(y < 7, y, 0)  # never 7, 8 or 9
 
+    y = digits("test")[1]
     monkeypatch.setattr(nielsen_printed, "trained", lambda *given: Tracked())
     [classic] = named(["M7"])
     classic = shortened("M7", training=classic.options["training"] | {"seeds": 2})
     found = nielsen_printed.printed(classic, quiet)
     assert values(found, "chosen") == (90.0, 96.0)
     assert values(found, "chosen, best run") == (96.0,)
-    assert values(found, "digits never answered") == (3, 3)
+    assert values(found, "digits not learned") == (3, 3)
 
 
 @pytest.mark.slow
