@@ -28,6 +28,12 @@ from backpass.rivals.task import Task
 
 #: The rules, and how the lines of a picture tell them apart.
 _PARTS = {"backprop": "train", "feedback-alignment": "validation", "node-perturbation": "test"}
+_SHORT = {
+    "backprop": "backprop",
+    "feedback-alignment": "feedback",
+    "node-perturbation": "node noise",
+    "delta-rule": "output layer",
+}
 #: The error, as a share of the targets' square, at which the map counts as learned.
 _LEARNED = 0.01
 #: Smaller errors are not drawn.
@@ -173,7 +179,7 @@ def _linear_panels(found: dict[str, list[Followed]]) -> tuple[Panel, ...]:
     lines = []
     for rule, runs in found.items():
         errors = [error if error > _SEEN else None for error in runs[0].errors]
-        lines.append(Line(METHODS[rule].title, runs[0].seen, errors, _PARTS.get(rule, "seed")))
+        lines.append(Line(_SHORT[rule], runs[0].seen, errors, _PARTS.get(rule, "seed")))
     aligned = found["feedback-alignment"]
     fan = [Line("", run.seen, run.angles, "seed") for run in aligned[1:]]
     first = Line("feedback alignment", aligned[0].seen, aligned[0].angles, "validation")
