@@ -173,7 +173,7 @@ def test_figures_in_words() -> None:
     assert compared("shown", 558, math.nan).ours == "never"
     assert compared("identical", 1.8433647860328504, 1.8433647860328504).ours == "1.8433647860328504"
     assert compared("at most", 1e-10, 1.8e-14).ours == "1.8e-14"
-    assert compared("within", 3.0, 2.0, tolerance=2).apart == "-1.0"
+    assert compared("within", 3.0, 2.0, tolerance=2).apart == "-1.00"
     assert compared("identical", 400, 400).apart == "0"
 
 

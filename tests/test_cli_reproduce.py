@@ -120,7 +120,12 @@ def test_one_is_run_and_told(toys) -> None:
     said = toys("reproduce", "X1")
     assert said.code == 0
     assert said.out.startswith("Exclusive or: reproduced. Right answers: ")
-    for words in ("right answers  100 %", "agrees", "Nobody, Nowhere (1986) (from memory, unverified)", "2-4-1."):
+    for words in (
+        "right answers  100 %",
+        "agrees",
+        "Nobody, Nowhere (1986) (from memory, unverified)",
+        "2-4-1.",
+    ):
         assert words in said.out
 
 

@@ -99,7 +99,7 @@ class Compared:
         if not finite:
             return "never" if len(values) == 1 else f"never, in {len(values)} runs"
         if len(values) == 1:
-            return _with_unit(written(values[0], figure), figure.unit)
+            return _with_unit(written(values[0], figure, more=1), figure.unit)
         if len(set(values)) == 1:
             return f"{_with_unit(written(values[0], figure), figure.unit)} (each of {len(values)} runs)"
         mean = _with_unit(written(Ours(tuple(finite)).mean, figure, more=1), figure.unit)
@@ -118,7 +118,7 @@ class Compared:
             return ""
         if self.difference == 0:
             return "0"
-        shown = written(self.difference, figure, more=1 if len(self.found.values) > 1 else 0)
+        shown = written(self.difference, figure, more=1)
         return f"+{shown}" if self.difference > 0 else shown
 
 

@@ -122,6 +122,8 @@ def _curve(
         svg.add("path", d=drawn, class_=f"line {style}", tip=line.name)
     told = percent if panel.share else figure
     dotted = points if len(points) <= _DOTS else points[-1:]
+    if line.part == "seed":
+        dotted = []  # a fan of lines would be a cloud of dots
     for a, b in dotted:
         tip = f"{line.name}, {panel.x_name} {figure(a)}: {told(b)}"
         svg.add("circle", tip=tip, cx=x.at(a), cy=y.at(b), r=2.6, class_=f"dot-{style}")

@@ -182,5 +182,5 @@ def _panels(tracked: Mapping[str, Sequence[Tracked]]) -> tuple[Panel, ...]:
             )
             words = measure.replace("_", " ")
             unit = "" if measure.endswith(("loss", "right")) else ", %"
-            panels.append(Panel(variant or words, "epoch", words + unit, lines))
+            panels.append(Panel(f"{variant}: {words}" if variant else words, "epoch", words + unit, lines))
     return tuple(panels)
