@@ -45,7 +45,8 @@ def _ledger(block: Ledger) -> str:
     return f"{_plain(block.title)}\n\n{_rows(['', 'value', 'of gross', ''], ledger_rows(block))}"
 
 
-def _table(block: Table) -> str:
+def table_text(block: Table) -> str:
+    """A table alone, with its title."""
     rows = [list(map(cell, row)) for row in block.rows[: block.shown]]
     more = len(block.rows) - block.shown
     rest = f"\n\n... and {more:,} more" if more > 0 else ""
@@ -72,7 +73,7 @@ def _check(block: Check) -> str:
 _WAYS: dict[type, Callable[[Any], str]] = {
     Equations: _equations,
     Ledger: _ledger,
-    Table: _table,
+    Table: table_text,
     Figure: _figure,
     Heading: _heading,
     Note: _note,
