@@ -49,9 +49,9 @@ statement that is true; *differs, as known*, not reached, and why is said; *show
 is claimed. Of several runs *ours* is the mean, with their standard deviation (sd) or the least and the
 largest. Each source says how sure the published figure is.
 
-To add a classic is to add an entry to the list, a TOML file beside the code in `src/backpass/classics/`. An
-entry with the recipe `training.train` needs no code: its options are a net, its data, the rule of learning
-and the seeds, and the keys of its figures say what is measured.
+To add a classic is to add an entry to the list, `src/backpass/classics/classics.toml`. An entry
+with the recipe `training.train` needs no code: its options are a net, its data, the rule of learning and the
+seeds, and the keys of its figures say what is measured.
 
 ```text
 [[classic]]

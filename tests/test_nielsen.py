@@ -14,10 +14,11 @@ import pytest
 from backpass.classics import Classic, Measured, named, reproduce
 from backpass.classics.catalogue import catalogue
 from backpass.classics.comparison import Compared
-from backpass.classics.recipes import nielsen, nielsen_chaos, nielsen_depth, nielsen_printed
 from backpass.classics.recipes.mnist import digits
-from backpass.classics.recipes.nielsen import MONITORED, Program, given, published, run_program, same
-from backpass.classics.recipes.nielsen_process import Plan, Process, learn
+from backpass.classics.recipes.nielsen import chaos, curves, printed
+from backpass.classics.recipes.nielsen import depth as deep
+from backpass.classics.recipes.nielsen.curves import MONITORED, Program, given, published, run_program, same
+from backpass.classics.recipes.nielsen.process import Plan, Process, learn
 
 
 def quiet(share: float, words: str) -> None:
@@ -58,7 +59,7 @@ def test_the_published_numbers_are_what_we_think() -> None:
     assert (theirs.held_right[399], theirs.train_right[399]) == (8223, 1000)
     assert [list(given(net)) for net in published("multiple_eta.json")] == [["train_cost"]] * 3
     assert [list(given(net)) for net in published("weight_initialization_30.json")] == [["held_right"]] * 2
-    assert [len(nielsen_depth.published(depth)[0]) for depth in (2, 3, 4)] == [2, 3, 4]
+    assert [len(deep.published(depth)[0]) for depth in (2, 3, 4)] == [2, 3, 4]
 
 
 def test_the_list_says_what_the_files_say() -> None:
@@ -68,7 +69,7 @@ def test_the_list_says_what_the_files_say() -> None:
         [classic] = named([name])
         options = msgspec.convert(classic.options.get("program", classic.options), type=Program)
         for net, his in zip(options.nets, published(options.published, options.epochs), strict=True):
-            found = nielsen.figures_of(his, his)
+            found = curves.figures_of(his, his)
             for figure in classic.figures:
                 key = figure.key.removeprefix(f"{net.name}: ") if net.name else figure.key
                 if figure.value is not None and key in found and key != "largest cost difference":
@@ -79,7 +80,7 @@ def test_the_list_says_what_the_files_say() -> None:
     [classic] = named(["N8"])
     for figure in (f for f in classic.figures if f.rule == "range"):
         depth, layer = int(figure.key[0]), int(figure.key.split("layer ")[1][0])
-        his = nielsen_depth.published(depth)[-1 if figure.key.endswith("last") else 0, layer - 1]
+        his = deep.published(depth)[-1 if figure.key.endswith("last") else 0, layer - 1]
         assert figure.value == pytest.approx(his, rel=1e-3)
 
 
@@ -168,11 +169,11 @@ def test_a_cost_or_a_count_that_is_off_is_seen() -> None:
     assert same(off, his, costs=False).all()
     off = replace(his, train_right=his.train_right + np.array([0, 0, 1, 0]))
     assert same(off, his, costs=False).tolist() == [True, True, False, True]
-    figures = nielsen.figures_of(off, his)
+    figures = curves.figures_of(off, his)
     [figure] = [f for f in named(["N1"])[0].figures if f.key == "identical epochs"]
     assert not Compared(figure, figures["identical epochs"]).agrees
-    assert "3 of 4" in nielsen._note(off, his, "")
-    assert "number 2" in nielsen._note(off, his, "")
+    assert "3 of 4" in curves._note(off, his, "")
+    assert "number 2" in curves._note(off, his, "")
 
 
 def test_only_what_he_monitored_is_measured(mnist: Path) -> None:
@@ -184,7 +185,7 @@ def test_only_what_he_monitored_is_measured(mnist: Path) -> None:
 
 def test_first_epoch_of_all_digits(mnist: Path) -> None:
     options = program("N5", epochs=1)
-    mine = next(nielsen.trained(options, published(options.published, 1), quiet))
+    mine = next(curves.trained(options, published(options.published, 1), quiet))
     assert mine.held_right.tolist() == [9270]
 
 
@@ -204,9 +205,9 @@ def test_every_published_number(mnist: Path, name: str) -> None:
 def test_rounding_grows_where_the_rate_is_too_large(mnist: Path) -> None:
     rows = digits("train", 1000)
     options = program("N1")
-    quick = nielsen_chaos.Case(name="quick", rate=2.5, decay=5.0, batches=200)
-    slow = nielsen_chaos.Case(name="slow", rate=0.025, decay=5.0, batches=200)
-    wild, calm = (nielsen_chaos.apart(case, options, rows, quiet) for case in (quick, slow))
+    quick = chaos.Case(name="quick", rate=2.5, decay=5.0, batches=200)
+    slow = chaos.Case(name="slow", rate=0.025, decay=5.0, batches=200)
+    wild, calm = (chaos.apart(case, options, rows, quiet) for case in (quick, slow))
     assert len(wild) == len(calm) == 100
     assert 0 < calm[0] < 1e-12
     assert calm[-1] < 1e-11
@@ -228,8 +229,8 @@ def test_without_decay_the_curves_part(mnist: Path) -> None:
 def test_the_lengths_are_those_of_the_gradient(mnist: Path) -> None:
     """What the biases move by, over η, is the mean of ∂C/∂b: NumPy's own formula says the same."""
     rows = digits("train", 100)
-    options = nielsen_depth.Options(depths=(2,), seeds=1, epochs=2, rows=100, rate=0.1, decay=5.0)
-    found = nielsen_depth.lengths(2, 3, rows, options, quiet, "run")
+    options = deep.Options(depths=(2,), seeds=1, epochs=2, rows=100, rate=0.1, decay=5.0)
+    found = deep.lengths(2, 3, rows, options, quiet, "run")
     w = Process(3, 100).net((784, 30, 30, 10)).initial(784, 0, "f64")
     a = [rows[0].astype(np.float64)]
     for k in (1, 2, 3):
@@ -243,7 +244,7 @@ def test_the_lengths_are_those_of_the_gradient(mnist: Path) -> None:
 
 
 def test_the_gradient_vanishes(mnist: Path) -> None:
-    found = nielsen_depth.vanishing(shortened("N8", depths=[3], seeds=2, epochs=3), quiet)
+    found = deep.vanishing(shortened("N8", depths=[3], seeds=2, epochs=3), quiet)
     assert values(found, "3 hidden layers: slower at the start") == (1, 1)
     assert values(found, "3 hidden layers: slower throughout") == (100, 100)
     first = [values(found, f"3 hidden layers, layer {k}: first") for k in (1, 2, 3)]
@@ -268,7 +269,7 @@ def test_printed_epochs_are_counted_from_0(mnist: Path) -> None:
     classic = msgspec.structs.replace(
         classic, options={"training": training, "right": {"0": 9129, "2": 9348}}, figures=keep
     )
-    found = nielsen_printed.printed(classic, quiet)
+    found = printed.printed(classic, quiet)
     [panel] = found.panels
     seeds, [median], [his] = (
         [line for line in panel.lines if line.part == p] for p in ("seed", "ours", "published")
@@ -296,10 +297,10 @@ def test_the_best_epoch_is_chosen_by_validation(mnist: Path, monkeypatch: pytest
             return np.where(y < 7, y, 0)  # never 7, 8 or 9
 
     y = digits("test")[1]
-    monkeypatch.setattr(nielsen_printed, "trained", lambda *given: Tracked())
+    monkeypatch.setattr(printed, "trained", lambda *given: Tracked())
     [classic] = named(["M7"])
     classic = shortened("M7", training=classic.options["training"] | {"seeds": 2})
-    found = nielsen_printed.printed(classic, quiet)
+    found = printed.printed(classic, quiet)
     assert values(found, "chosen") == (90.0, 96.0)
     assert values(found, "chosen, best run") == (96.0,)
     assert values(found, "digits not learned") == (3, 3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backpass.classics import Classic, Measured, named, reproduce
-from backpass.classics.recipes import codes, family_trees, pdp, printed, shapes, sweeps
+from backpass.classics.recipes.pdp import codes, family_trees, printed, shapes, sweeps, trainings
 from backpass.exec.reference import ReferenceFunction
 from backpass.training.optimisers import SGD
 from backpass.training.step import predict_graph, step_graph
@@ -85,7 +85,13 @@ def test_the_printed_minimum_is_flat_and_no_rate_leads_out_of_it() -> None:
 
 def test_a_sweep_meets_every_pattern_once_and_counts_from_one() -> None:
     run = sweeps.sweep(
-        pdp.layered(2, 1)(0.5), pdp.XOR, rate=0.5, momentum=0.9, presentations=700, seed=0, name="t"
+        trainings.layered(2, 1)(0.5),
+        trainings.XOR,
+        rate=0.5,
+        momentum=0.9,
+        presentations=700,
+        seed=0,
+        name="t",
     )
     assert run.losses.shape == (700, 4)
     met = run.met(0.01)
@@ -99,21 +105,21 @@ def test_a_sweep_meets_every_pattern_once_and_counts_from_one() -> None:
 
 def test_losses_are_put_to_their_patterns() -> None:
     """With a rate of nearly zero the loss of a pattern is that of the start, wherever it comes."""
-    net = pdp.layered(2, 1)(1.0)
-    run = sweeps.sweep(net, pdp.XOR, rate=1e-12, momentum=0.0, presentations=20, seed=3, name="t")
+    net = trainings.layered(2, 1)(1.0)
+    run = sweeps.sweep(net, trainings.XOR, rate=1e-12, momentum=0.0, presentations=20, seed=3, name="t")
     y = ReferenceFunction(predict_graph(net, "squared_error", 2, "f64"))(
-        net.initial(2, 3, "f64") | {"x": pdp.XOR.x, "t": pdp.XOR.t}
+        net.initial(2, 3, "f64") | {"x": trainings.XOR.x, "t": trainings.XOR.t}
     )
     np.testing.assert_allclose(run.losses, np.tile(y["loss"], (20, 1)), rtol=1e-9)
 
 
 def test_whole_sweeps_add_the_gradients_of_the_patterns() -> None:
     settings: dict[str, Any] = {"momentum": 0.0, "presentations": 1, "seed": 1, "name": "t"}
-    net = pdp.layered(2, 1)(0.5)
+    net = trainings.layered(2, 1)(0.5)
     start = net.initial(2, 1, "f64")
-    together = sweeps.sweep(net, pdp.XOR, rate=0.1, together=True, **settings)
+    together = sweeps.sweep(net, trainings.XOR, rate=0.1, together=True, **settings)
     step = step_graph(net, "squared_error", SGD(0.1), 2, "f64")
-    feeds = start | {"x": pdp.XOR.x, "t": pdp.XOR.t, "lr": np.float64(0.1)}
+    feeds = start | {"x": trainings.XOR.x, "t": trainings.XOR.t, "lr": np.float64(0.1)}
     gradient = 4 * ReferenceFunction(step)(feeds)["dW1"]
     np.testing.assert_allclose(together.run.weights["W1"], start["W1"] - 0.1 * gradient, rtol=1e-12)
 

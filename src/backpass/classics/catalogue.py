@@ -14,6 +14,9 @@ import msgspec
 
 from backpass.errors import UsageError
 
+#: The file that lists them.
+LIST = "classics.toml"
+
 Rule = Literal["identical", "within", "sd", "range", "at least", "at most", "holds", "shown"]
 
 
@@ -80,7 +83,7 @@ class Classic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         How sure the published figures are: read in the text itself, in another text that quotes it, or
         from memory.
     recipe : str
-        The function that runs it: "nielsen.overfitting" is `overfitting` in `recipes/nielsen.py`.
+        The function that runs it: "nielsen.chaos.chaos" is `chaos` in `recipes/nielsen/chaos.py`.
     options : dict
         What the recipe is given.
     figures : tuple of Published
@@ -122,14 +125,10 @@ class Classic(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 @functools.lru_cache(maxsize=1)
 def catalogue() -> tuple[Classic, ...]:
     """All classics, in the order in which they are listed."""
-    found: list[Classic] = []
-    folder = files("backpass.classics")
-    for entry in sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name):
-        found += read(entry.read_text(encoding="utf-8"), entry.name)
-    return tuple(found)
+    return tuple(read((files("backpass.classics") / LIST).read_text(encoding="utf-8")))
 
 
-def read(text: str, name: str = "the list") -> list[Classic]:
+def read(text: str, name: str = LIST) -> list[Classic]:
     """The classics of a file of the list.
 
     Raises

@@ -11,8 +11,16 @@ import numpy as np
 from backpass import ops
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Told, ours
-from backpass.classics.recipes.pdp import Training
-from backpass.classics.recipes.sweeps import Floats, Task, Trained, median_told, of_solved, soft, unit_layer
+from backpass.classics.recipes.pdp.sweeps import (
+    Floats,
+    Task,
+    Trained,
+    median_told,
+    of_solved,
+    soft,
+    unit_layer,
+)
+from backpass.classics.recipes.pdp.trainings import Training
 from backpass.explain.answer import Cell, Figure, Table
 from backpass.ir import Node
 from backpass.nn import Network

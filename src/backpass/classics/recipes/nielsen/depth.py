@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Ours, Told, ours
 from backpass.classics.recipes.mnist import Digits, digits
-from backpass.classics.recipes.nielsen_process import Plan, Process, trained
+from backpass.classics.recipes.nielsen.process import Plan, Process, trained
 from backpass.exec.base import Array
 from backpass.pictures.curves import Line, Panel
 from backpass.running.loop import Progress

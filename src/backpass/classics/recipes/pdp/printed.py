@@ -13,7 +13,7 @@ import numpy as np
 
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Ours, Told, ours
-from backpass.classics.recipes.sweeps import Floats, Task, Trained, soft, sweep, unit_layer, words
+from backpass.classics.recipes.pdp.sweeps import Floats, Task, Trained, soft, sweep, unit_layer, words
 from backpass.exec.reference import ReferenceFunction
 from backpass.explain.answer import Cell, Equations, Table
 from backpass.nn import Dense, Inputs, Network, join

@@ -10,8 +10,8 @@ import numpy as np
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Told, ours
 from backpass.classics.recipes.mnist import Digits, digits
-from backpass.classics.recipes.nielsen import Net, Program, run_program
-from backpass.classics.recipes.nielsen_process import Plan, Process, trained
+from backpass.classics.recipes.nielsen.curves import Net, Program, run_program
+from backpass.classics.recipes.nielsen.process import Plan, Process, trained
 from backpass.exec.base import Array
 from backpass.pictures.curves import Line, Panel
 from backpass.running.loop import Progress

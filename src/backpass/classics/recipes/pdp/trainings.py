@@ -13,8 +13,8 @@ import numpy as np
 
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Told, ours
-from backpass.classics.recipes.printed import TRUTHS, mirrored
-from backpass.classics.recipes.sweeps import (
+from backpass.classics.recipes.pdp.printed import TRUTHS, mirrored
+from backpass.classics.recipes.pdp.sweeps import (
     Floats,
     Task,
     Trained,

@@ -13,7 +13,7 @@ import numpy as np
 
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Told, ours
-from backpass.classics.recipes.sweeps import Floats, Task, Trained, sweep, unit_layer
+from backpass.classics.recipes.pdp.sweeps import Floats, Task, Trained, sweep, unit_layer
 from backpass.explain.answer import Figure, Table
 from backpass.ir import Node
 from backpass.nn import Inputs, Network, join

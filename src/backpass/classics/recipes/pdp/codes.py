@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Told, ours
-from backpass.classics.recipes.pdp import Training, layered
-from backpass.classics.recipes.sweeps import Floats, Task, Trained, of_solved, soft, words
+from backpass.classics.recipes.pdp.sweeps import Floats, Task, Trained, of_solved, soft, words
+from backpass.classics.recipes.pdp.trainings import Training, layered
 from backpass.explain.answer import Cell, Table
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Ours, Told, ours
 from backpass.classics.recipes.mnist import digits
-from backpass.classics.recipes.nielsen_process import MONITORED, Curves, Plan, Process, Start, learn
+from backpass.classics.recipes.nielsen.process import MONITORED, Curves, Plan, Process, Start, learn
 from backpass.pictures.curves import Line, Panel
 
 #: Costs that differ by no more than this are the same: sums of up to 50,000 losses in another order.
