@@ -89,15 +89,7 @@ def _panel(svg: Svg, panel: Panel, left: float, wide: float) -> None:
     whole = all(float(v).is_integer() for v in xs)
     scale = " (log)" if y.log else ""
     frame(svg, x, y, panel.x_name, panel.y_name + scale, share=panel.share, whole=whole)
-    place = start
-    for line, _ in shown:
-        if not line.name:
-            continue
-        style = _STYLES[line.part]
-        svg.line(place, 70, place + 26, 70, f"line {style}")
-        svg.add("circle", cx=place + 13, cy=70, r=3, class_=f"dot-{style}")
-        svg.text(place + 32, 74, line.name)
-        place += 50 + width(line.name)
+    _legend(svg, [line for line, _ in shown if line.name], start, left + wide - 8)
     if panel.mark is not None and x.low <= panel.mark[0] <= x.high:
         at, name = x.at(panel.mark[0]), panel.mark[1]
         svg.line(at, y.start, at, y.stop, "mark")
@@ -105,6 +97,19 @@ def _panel(svg: Svg, panel: Panel, left: float, wide: float) -> None:
         svg.text(min(max(at, x.start + half), x.stop - half), y.stop - 6, name, "m s")
     for line, points in shown:
         _curve(svg, line, points, _STYLES[line.part], x, y, panel)
+
+
+def _legend(svg: Svg, lines: Sequence[Line], start: float, stop: float) -> None:
+    """A name for each line, beside each other; on a second row what has no room in the first."""
+    place, row = start, 70
+    for line in lines:
+        style, needed = _STYLES[line.part], 32 + width(line.name)
+        if place > start and place + needed > stop:
+            place, row = start, row + 16
+        svg.line(place, row, place + 26, row, f"line {style}")
+        svg.add("circle", cx=place + 13, cy=row, r=3, class_=f"dot-{style}")
+        svg.text(place + 32, row + 4, line.name)
+        place += 18 + needed
 
 
 def _curve(

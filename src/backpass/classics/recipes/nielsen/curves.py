@@ -91,7 +91,7 @@ def published(name: str, epochs: int | None = None) -> list[Curves]:
     Examples
     --------
     >>> [curves] = published("overfitting.json")
-    >>> curves.held_right[[0, 399]].tolist(), curves.train_cost[0]
+    >>> curves.held_right[[0, 399]].tolist(), float(curves.train_cost[0])
     ([5887, 8223], 1.8433647860328504)
     """
     file = files("backpass.classics") / "data" / "nielsen-figures" / name
