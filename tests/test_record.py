@@ -254,8 +254,10 @@ def test_data_from_a_source_are_read_again_and_must_be_the_same(tmp_path: Path) 
 
 # ---- what can happen to a process
 
+#: Of a command in the background a shell has Ctrl-C ignored, and its children inherit that.
 _LONG = """
-import sys, numpy as np, backpass as bp
+import signal, sys, numpy as np, backpass as bp
+signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 X, y = rng.standard_normal((500, 10)), rng.integers(0, 3, 500)
 net = bp.Network([bp.Dense(16, "tanh"), bp.Dense(3, "softmax")])
