@@ -9,7 +9,7 @@ from command import Command
 
 from backpass.rivals.race import Lane, Race
 
-QUICK = ("xor", "--methods", "backprop,spsa", "--budget", "700")
+QUICK = ("xor", "--methods", "backprop,spsa", "--budget", "280")
 
 
 def test_a_race_in_the_terminal(backpass: Command) -> None:

@@ -15,11 +15,14 @@ from backpass.pictures.many_lines import Curve, many_lines, spread
 from backpass.rivals.budget import Budget, budget
 from backpass.rivals.methods import METHODS
 from backpass.rivals.methods.grid import Grid
+from backpass.rivals.needs import Need, needs_of
 from backpass.rivals.outcome import curve_of, outcome
 from backpass.rivals.problem import Problem
 from backpass.rivals.race import Lane, Race, Trial, entrants
-from backpass.rivals.scaling import Need, slope
-from backpass.rivals.tasks import TASKS, task_named
+from backpass.rivals.scaling import scaling
+from backpass.rivals.task import Task
+from backpass.rivals.tasks import TASKS, searched_seed, task_named
+from backpass.rivals.teacher import linear
 
 SOME = [METHODS[name] for name in ("backprop", "one-weight", "weight-perturbation")]
 
@@ -65,7 +68,7 @@ def test_a_budget_that_buys_nothing_is_refused(text: str) -> None:
 
 
 def test_all_methods_see_the_same_rows_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = Problem(replace(task_named("iris"), batch=16))
+    problem = Problem(replace(linear(4), batch=1))
     seen: dict[str, list[tuple[int, bytes]]] = {}
     now = ""
     batch = Problem.batch
@@ -90,7 +93,7 @@ def test_a_race_in_passes_is_deterministic_and_its_meters_agree() -> None:
     runs = []
     for _ in range(2):
         problem = Problem(task_named("xor"))
-        race = Race(problem, SOME, Budget(1400.0))
+        race = Race(problem, SOME, Budget(420.0))
         results = race.run()
         assert problem.meter.flops == sum(lane.flops for lanes in race.lanes.values() for lane in lanes)
         assert problem.meter.limit == math.inf
@@ -142,7 +145,7 @@ def test_what_diverges_stops_and_is_never_the_best(xor: Problem) -> None:
 
 
 def test_the_best_step_size_reaches_the_goal_first(xor: Problem) -> None:
-    result = Race(xor, [METHODS["backprop"]], Budget(2800.0)).run()[0]
+    result = Race(xor, [METHODS["backprop"]], Budget(1400.0)).run()[0]
     reached = [t.reached.passes if t.reached else math.inf for t in result.trials]
     assert reached[result.best_at] == min(reached) < math.inf
     assert isinstance(result.best, Trial)
@@ -150,7 +153,7 @@ def test_the_best_step_size_reaches_the_goal_first(xor: Problem) -> None:
 
 
 def test_charts_and_table_have_the_numbers_of_the_curves(xor: Problem) -> None:
-    spend = Budget(3500.0)
+    spend = Budget(1400.0)
     results = Race(xor, SOME, spend).run()
     found = outcome(xor, spend, results)
     for result in results:
@@ -182,15 +185,80 @@ def test_a_grid_that_cannot_end_is_refused_or_left_out(xor: Problem) -> None:
     assert "years" in left_out[0]
 
 
-def test_slope_through_what_was_reached() -> None:
-    def need(n: int, passes: float) -> Need:
-        return Need("spsa", "t", n, 1, 0.1, passes, 1e6, math.nan)
+def test_the_median_counts_the_starts_that_missed_and_those_that_were_spared() -> None:
+    missed = (1.0, 2.0, math.inf)
+    need = Need("spsa", "t", 9, 3, (missed, missed, (1.0, 2.0, 4.0)), 5, 10.0)
+    assert not need.hopeless  # but two are to come
+    assert math.isinf(need.to())
+    assert need.to(0) == 1.0
+    assert replace(need, starts=(missed, missed, missed)).hopeless
+    assert replace(need, planned=3, starts=((1, 2, 8.0), missed, (1, 2, 4.0))).to_goal == 8.0
 
-    assert slope([need(10, 20.0), need(1000, 2000.0), need(10**5, math.inf)], "to_goal") == (
-        pytest.approx(1.0),
-        2,
-    )
-    assert math.isnan(slope([need(10, 20.0)], "to_goal")[0])
+
+def test_on_the_linear_task_finite_differences_grow_as_n_and_backpropagation_does_not() -> None:
+    methods = [METHODS[name] for name in ("backprop", "finite-differences", "delta-rule")]
+    said: list[float] = []
+    found = scaling([], methods, told=lambda share, words: said.append(share), widths=(2, 4, 8))
+    assert {need.method for need in found.widths} == {"backprop", "finite-differences"}
+    assert [need.N for need in found.widths[::2]] == [4, 16, 64]
+    for back, finite in zip(found.widths[::2], found.widths[1::2], strict=True):
+        for one, other in zip(back.starts, finite.starts, strict=True):
+            steps = other[-1] / (back.N + 1)  # a step of finite differences costs N + 1 passes
+            assert steps == pytest.approx(round(steps), rel=1e-9)
+            price = Problem(linear(back.M)).price("backprop")
+            assert one[-1] == pytest.approx(round(steps) * price, rel=1e-9)
+            assert list(other) == sorted(other)  # a half, a third, a fifth
+    assert any(need.to(0) < need.to() for need in found.widths)
+    assert said == sorted(said)
+    assert 0 <= said[0] <= said[-1] <= 1
+    text = found.text()
+    assert "as N + 1" in text
+    assert "delta rule" not in text.split("Passes to the goal")[1].split("a line for each")[0]
+
+
+def test_the_linear_task_is_the_same_at_every_size_but_for_its_size() -> None:
+    for width in (3, 18):
+        task = linear(width, seed=1)
+        problem = Problem(task)
+        assert (problem.N, problem.M, len(task.x)) == (width**2, width, 4 * width)
+        assert not problem.start.flat.any()
+        assert not np.array_equal(task.x, linear(width, seed=2).x)
+
+
+def test_what_missed_the_goal_in_most_starts_is_spared_the_rest() -> None:
+    def task(seed: int) -> Task:
+        raced.append(seed)
+        return task_named("xor", seed)
+
+    raced: list[int] = []
+    slow, quick = METHODS["delta-rule"], METHODS["backprop"]
+    found = needs_of(task, [0, 2, 3], [slow, quick], 150.0, lambda share: None)
+    assert [(len(need.starts), need.hopeless) for need in found] == [(2, True), (3, False)]
+    assert raced == [0, 2, 3]
+    only = needs_of(task, [0, 2, 3], [slow], 150.0, lambda share: None)
+    assert raced == [0, 2, 3, 0, 2]
+    assert only[0].starts == found[0].starts
+
+
+def test_a_race_says_what_its_budget_was_too_small_for(xor: Problem) -> None:
+    spend = Budget(7 * 9.0)  # finite differences need ten passes
+    methods = [METHODS[name] for name in ("finite-differences", "grid")]
+    found = outcome(xor, spend, Race(xor, methods, spend).run(), stopped=True)
+    text = " ".join(found.text().split())
+    assert "finite differences (no step done)" in found.claim
+    assert "A single step of finite differences costs more than 9 passes" in text.replace("9.00", "9")
+    # its first try costs two passes: one for the start
+    assert "at most 8 of 5^9 = 1,953,125 combinations" in text
+    assert "may lie beyond" not in text or "for finite" not in text
+
+
+def test_a_seed_that_was_searched_for_is_told() -> None:
+    problem = Problem(task_named("company"))
+    spend = Budget(70.0)
+    results = Race(problem, [METHODS["backprop"]], spend).run()
+    assert "The seed, 3, was searched for" in outcome(problem, spend, results, stopped=True).text()
+    assert searched_seed("parity-4", 11)
+    assert not searched_seed("parity-4", 12)
 
 
 def test_twelve_lines_are_told_apart() -> None:

@@ -26,7 +26,7 @@ def race(
     /,
     *,
     methods: Annotated[str | None, default("all that can take part")] = None,
-    budget: Annotated[str | None, default("what takes about a minute")] = None,
+    budget: Annotated[str | None, default("what takes a minute or two, with mnist three")] = None,
     seed: Annotated[int | None, WHOLE, default("one with which backpropagation gets there")] = None,
     mnist: Annotated[bool, FLAG] = False,
     form: Form | None = None,
@@ -40,7 +40,7 @@ def race(
     ----------
     task
         What is learned: xor, parity-4, iris, digits, company or mnist. Or scaling: how the passes to the goal
-        grow with the number of weights. Or a lesson: one-weight, batch, noise.
+        grow with the number of weights (three minutes). Or a lesson: one-weight, batch, noise.
     methods
         Which methods, as in backprop,one-weight,spsa.
     budget

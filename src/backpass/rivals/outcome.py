@@ -12,9 +12,12 @@ from backpass.rivals.budget import Budget
 from backpass.rivals.counter import curse, speed_of
 from backpass.rivals.method import Estimator
 from backpass.rivals.methods import METHODS
+from backpass.rivals.methods.grid import Grid
 from backpass.rivals.problem import Problem
 from backpass.rivals.quality import Quality, quality
-from backpass.rivals.race import Point, Result, Trial
+from backpass.rivals.race import GRID_VALUES, Result, Trial
+from backpass.rivals.tasks import searched_seed
+from backpass.rivals.words import claim, listed, number, passes
 
 #: Lines of the charts end where the cost is that small a part of the goal: what follows says nothing more.
 _FLOOR = 1e-2
@@ -61,7 +64,8 @@ class Outcome(Answer):
     stopped: bool = False
 
     def blocks(self) -> list[Block]:
-        found: list[Block] = [_table(self), *_charts(self), *(Note(text) for text in self.left_out)]
+        found: list[Block] = [_table(self), *_charts(self)]
+        found += [Note(text) for text in (*self.left_out, *_cut_short(self))]
         found.append(_sizes(self))
         found += [Note(text) for text in _edges(self)]
         if self.qualities:
@@ -98,7 +102,7 @@ def outcome(
         question="race",
         target=task.name,
         step=None,
-        claim=_claim(task.goal, results, budget, stopped),
+        claim=claim(task.goal, results, budget, stopped),
         words=task.words,
         meaning=f"{task.words}; {problem.N:,} weights and biases. Learned means a cost of {task.goal:g}.",
         goal=task.goal,
@@ -117,59 +121,6 @@ def outcome(
 # ---- in words
 
 
-def _claim(goal: float, results: Sequence[Result], budget: Budget, stopped: bool) -> str:
-    there = sorted((r for r in results if r.best.reached), key=lambda r: r.best.rank)
-    others = [r for r in results if not r.best.reached]
-    first = next((r for r in there if r.name == "backprop"), None)
-    said = []
-    if first is not None:
-        rank = "" if there[0] is first else f", not first but {_ordinal(there.index(first) + 1)} of all"
-        said.append(
-            f"Backpropagation brought the cost to {goal:g} after {_passes(_goal(first))} passes{rank}"
-        )
-    rest = [f"{r.title} after {_passes(_goal(r))}{_times(r, first)}" for r in there if r is not first]
-    if rest:
-        said.append(("; " if first else "To the goal: ") + _listed(rest))
-    text = "".join(said) + "." if said else ""
-    share = budget.share(7)
-    short = [f"{r.title} (cost {_number(r.best.end.cost)})" for r in others]
-    if short:
-        until = "When it was stopped" if stopped else f"With {share} for each step size"
-        text += f" {until}, these had not reached a cost of {goal:g}: {_listed(short)}."
-    return text.strip()
-
-
-def _times(result: Result, first: Result | None) -> str:
-    if first is None:
-        return ""
-    ratio = _goal(result).passes / _goal(first).passes
-    if 0.95 <= ratio < 1.05:
-        return " (as many)"
-    return f" ({ratio:.2g} times as many)" if ratio < 99.5 else f" ({ratio:,.0f} times as many)"
-
-
-def _goal(result: Result) -> Point:
-    reached = result.best.reached
-    assert reached is not None
-    return reached
-
-
-def _ordinal(place: int) -> str:
-    return {2: "second", 3: "third", 4: "fourth", 5: "fifth"}.get(place, f"number {place}")
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words)
-
-
-def _passes(point: Point) -> str:
-    return f"{point.passes:,.0f}" if point.passes >= 10 else f"{point.passes:.2g}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
-
-
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -186,9 +137,14 @@ def _counted(found: Outcome) -> list[str]:
         "The cost over all rows is looked at twenty times for each tenfold of the budget, so that a count of "
         "passes to the goal is at most an eighth too large. Seconds are of this machine and of these "
         "programs; on a small net they are mostly the time of a call, whatever is called.",
-        "The usual seed and goal were chosen so that backpropagation gets there; from another start it may "
-        "not. It is one race: a method that draws may have been lucky, or not.",
+        f"{_chosen(found)} It is one race: a method that draws may have been lucky, or not.",
     ]
+
+
+def _chosen(found: Outcome) -> str:
+    if why := searched_seed(found.target, found.seed):
+        return f"The seed, {found.seed}, was searched for: {why}. The goal was chosen so that it does."
+    return "The usual seed and goal are such that backpropagation gets there; from another start it may not."
 
 
 _QUALITY = (
@@ -215,7 +171,7 @@ def _table(found: Outcome) -> Table:
                 round(reached.passes) if reached else "not reached",
                 round(reached.passes / base.passes, 1) if reached and base else "",
                 float(f"{reached.seconds:.2g}") if reached else "",
-                "diverged" if best.diverged else float(_number(best.end.cost)),
+                "diverged" if best.diverged else float(number(best.end.cost)),
                 _percent(best.train),
                 *([_percent(best.test)] if _tested(found) else []),
             )
@@ -255,16 +211,32 @@ def _sizes(found: Outcome) -> Table:
 
 
 def _ended(trial: Trial) -> str:
-    cost = "diverged" if trial.diverged else _number(trial.end.cost)
-    return f"{cost}, {_passes(trial.reached)}" if trial.reached else cost
+    cost = "diverged" if trial.diverged else number(trial.end.cost)
+    return f"{cost}, {passes(trial.reached)}" if trial.reached else cost
+
+
+def _cut_short(found: Outcome) -> list[str]:
+    """What the budget was too small for: a grid to its end, a single step."""
+    said = []
+    for result in found.results:
+        steps = [trial.steps for trial in result.trials]
+        if result.name == Grid.name and not all(trial.finished for trial in result.trials):
+            said.append(
+                f"The {result.title} was cut short by its budget: for each size at most {max(steps):,} of "
+                f"{GRID_VALUES}^{found.weights} = {GRID_VALUES**found.weights:,} combinations were tried."
+            )
+        elif not any(steps):
+            share = found.budget.share(len(steps))
+            said.append(f"A single step of {result.title} costs more than {share}: it has not done one.")
+    return said
 
 
 def _edges(found: Outcome) -> list[str]:
-    names = [r.title for r in found.results if r.at_the_edge]
+    names = [r.title for r in found.results if r.at_the_edge and r.best.steps]
     if not names:
         return []
     return [
-        f"The best of the sizes tried is the smallest or the largest for {_listed(names)}: a better one may "
+        f"The best of the sizes tried is the smallest or the largest for {listed(names)}: a better one may "
         "lie beyond."
     ]
 
@@ -275,9 +247,9 @@ def _quality_table(found: Outcome) -> Table:
         (
             titles[q.method],
             q.estimates,
-            round(q.cosine, 3),
-            float(_number(q.error)),
-            "" if q.law is None else float(_number(q.law)),
+            round(q.cosine, 3) + 0.0,  # no -0
+            float(number(q.error)),
+            "" if q.law is None else float(number(q.law)),
             f"{q.bias:.2g}" + (f" ± {q.bias_error:.2g}" if q.bias_error else ""),
             float(f"{q.passes:.5g}"),
             "never" if math.isinf(q.passes_for(0.1)) else float(f"{q.passes_for(0.1):.3g}"),
@@ -312,7 +284,7 @@ def _chart(found: Outcome, unit: str, x_name: str) -> Figure:
     curves = [curve_of(result, unit, least, found.goal * _FLOOR) for result in found.results]
     title = f"{found.target}: cost over all rows against {unit}, each with its best step size"
     svg = many_lines(title, x_name, "cost", curves, level=(found.goal, f"goal {found.goal:g}"))
-    ends = _listed([f"{r.title} {_number(r.best.end.cost)} at {_end(r, unit)}" for r in found.results])
+    ends = listed([f"{r.title} {number(r.best.end.cost)} at {_end(r, unit)}" for r in found.results])
     return Figure(title, svg, f"a line for each method; their ends: {ends}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Self
@@ -37,7 +38,7 @@ class Weights:
         self.named: dict[str, Array] = {}
         begin = 0
         for name, shape in shapes.items():
-            end = begin + int(np.prod(shape))
+            end = begin + math.prod(shape)
             self.named[name] = flat[begin:end].reshape(shape)
             begin = end
 

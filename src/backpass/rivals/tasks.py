@@ -35,7 +35,9 @@ class _Plan:
     passes : float
         The budget of each method.
     seed : int
-        One with which backpropagation reaches the goal.
+        One with which backpropagation reaches the goal: the first, from 0, unless `searched` says why not.
+    searched : str
+        What other seeds do, in words, where the seed had to be searched for.
     """
 
     words: str
@@ -45,14 +47,23 @@ class _Plan:
     batch: int | None = None
     held: float = 0.0
     seed: int = 0
+    searched: str = ""
 
+
+# Counted with the usual budget, over the seeds 0 to 11.
+_PARITY = "of the seeds 0 to 11 it is the only one with which backpropagation gets there"
+_COMPANY = "with 2 of the seeds 0 to 11, which include 0, backpropagation does not get there"
 
 _PLANS = {
     "xor": _Plan("is exactly one of two inputs 1?", 2, 0.05, 35_000),
-    "parity-4": _Plan("is the number of ones among four inputs odd?", 4, 0.05, 140_000, seed=11),
+    "parity-4": _Plan(
+        "is the number of ones among four inputs odd?", 4, 0.05, 140_000, seed=11, searched=_PARITY
+    ),
     "iris": _Plan("which of three species is the iris?", 8, 0.1, 70_000, held=0.3),
     "digits": _Plan("which digit is on 8 x 8 pixels?", 32, 0.1, 70_000, batch=50, held=0.2),
-    "company": _Plan("do all three managers consent, and so the CEO?", 3, 0.1, 70_000, seed=3),
+    "company": _Plan(
+        "do all three managers consent, and so the CEO?", 3, 0.1, 70_000, seed=3, searched=_COMPANY
+    ),
     "mnist": _Plan("which digit is on 28 x 28 pixels?", 100, 0.3, 7_000, batch=100),
 }
 
@@ -108,6 +119,20 @@ def task_named(name: str, seed: int | None = None, folder: Callable[[str], Path]
         test=test,
         seed=seed,
     )
+
+
+def searched_seed(name: str, seed: int) -> str:
+    """What other seeds do, where a task's own seed had to be searched for and is the one given; else "".
+
+    Examples
+    --------
+    >>> searched_seed("company", 3)
+    'with 2 of the seeds 0 to 11, which include 0, backpropagation does not get there'
+    >>> searched_seed("company", 4), searched_seed("xor", 0)
+    ('', '')
+    """
+    plan = _PLANS.get(name)
+    return plan.searched if plan is not None and seed == plan.seed else ""
 
 
 def usual_passes(name: str) -> float:
