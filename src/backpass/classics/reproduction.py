@@ -163,7 +163,7 @@ def overall(compared: Sequence[Compared]) -> str:
         return "differs"
     if not all(c.agrees for c in claimed):
         return "agrees in part" if any(c.agrees for c in claimed) else "differs, as known"
-    return "identical" if all(c.published.rule == "identical" for c in claimed) else "agrees"
+    return "identical" if all(c.published.rule == "identical" for c in compared) else "agrees"
 
 
 def known(compared: Sequence[Compared]) -> list[str]:
