@@ -187,12 +187,15 @@ def test_a_grid_that_cannot_end_is_refused_or_left_out(xor: Problem) -> None:
 
 def test_the_median_counts_the_starts_that_missed_and_those_that_were_spared() -> None:
     missed = (1.0, 2.0, math.inf)
-    need = Need("spsa", "t", 9, 3, (missed, missed, (1.0, 2.0, 4.0)), 5, 10.0)
-    assert not need.hopeless  # but two are to come
+    need = Need("spsa", "t", 9, 3, ((0.5, 1.0, 8.0), missed, missed, missed), 5, 10.0)
+    assert need.hopeless
     assert math.isinf(need.to())
-    assert need.to(0) == 1.0
-    assert replace(need, starts=(missed, missed, missed)).hopeless
-    assert replace(need, planned=3, starts=((1, 2, 8.0), missed, (1, 2, 4.0))).to_goal == 8.0
+    assert math.isinf(need.to_goal)
+    assert need.to(0) == 1.0  # whatever the fifth had made of it
+    assert math.isnan(replace(need, starts=(missed, missed, (3.0, 3.0, math.inf))).to(0))
+    few = replace(need, planned=3, starts=((1, 2, 8.0), missed, (1, 2, 4.0)))
+    assert not few.hopeless
+    assert few.to_goal == 8.0
 
 
 def test_on_the_linear_task_finite_differences_grow_as_n_and_backpropagation_does_not() -> None:

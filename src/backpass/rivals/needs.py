@@ -55,13 +55,18 @@ class Need:
     def to(self, part: int = -1) -> float:
         """The median over the starts of the passes to one of `PARTS`; infinity where most never got there.
 
+        NaN where the starts that were spared could change it; for the goal they cannot.
+
         Examples
         --------
         >>> need = Need("spsa", "xor", 9, 3, ((1.0, 2.0, 4.0), (1.0, 3.0, 9.0), (1.0, 2.0, math.inf)), 3, 10)
         >>> need.to(), need.to(0)
         (9.0, 1.0)
         """
-        return statistics.median(start[part] for start in self.starts)
+        known = [start[part] for start in self.starts]
+        spared = self.planned - len(known)
+        least, most = (statistics.median([*known, *[other] * spared]) for other in (0.0, math.inf))
+        return least if least == most else math.nan
 
     @property
     def to_goal(self) -> float:

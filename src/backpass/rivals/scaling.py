@@ -124,7 +124,7 @@ _WHY_THESE = (
     "guess along a random direction has a variance of about N times the squared gradient, so that steps must "
     "be as many times smaller (Werfel, Xie & Seung 2005); where units are shaken it is about M, the outputs, "
     "here the square root of N, and a fourth of that in the mean over the rows. Weight perturbation and the "
-    "forward gradient draw the same directions, and so differ only in rounding. Hill climbing is not "
+    "forward gradient draw the same directions, and so hardly differ. Hill climbing is not "
     "exponential here: on a quadratic cost a random step of the right length helps by a part of about 1 in N "
     "(Rechenberg 1973). Random search is, since it learns nothing from a try. With one layer, the delta rule "
     "and feedback alignment are backpropagation, and take no part; nor does the grid, which cannot end."
@@ -153,7 +153,8 @@ _GOAL = (
     "since then more methods miss it within their passes, and slopes go through fewer points. It was set for "
     "these reasons and not for its slopes. What a half and a third make of them, from the same runs, is "
     "below: on the linear task they hardly move, on tasks that differ they do. The tasks' own goals (costs "
-    "of 0.05 and 0.1) were tried with one start, and moved them again."
+    "of 0.05 and 0.1) were tried with one start, and moved them again. A task on which a method was spared "
+    "some starts is in no slope for a half or a third."
 )
 
 
