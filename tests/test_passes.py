@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import DIMS, Program, is_tame, programs
 from textbook import NETS, fed
@@ -86,6 +86,7 @@ def step_of(program: Program) -> Graph:
     return backward(program.graph, "C", [n for n in program.wrt if n in program.graph.inputs], prefix="d")
 
 
+@settings(max_examples=100)
 @given(programs(), st.integers(0, 1000))
 def test_exact_rewriting_never_changes_a_bit(program: Program, seed: int) -> None:
     step = step_of(program)
@@ -95,6 +96,7 @@ def test_exact_rewriting_never_changes_a_bit(program: Program, seed: int) -> Non
         assert same_bits(in_one_layout(step, feeds), in_one_layout(simple, feeds)) is None
 
 
+@settings(max_examples=100)
 @given(programs())
 def test_folding_changes_rounding_only(program: Program) -> None:
     step = step_of(program)
@@ -107,6 +109,7 @@ def test_folding_changes_rounding_only(program: Program) -> None:
         assert np.max(np.abs(a[name] - b[name]), initial=0.0) <= 1e-12 * largest
 
 
+@settings(max_examples=100)
 @given(programs())
 def test_simplify_keeps_what_it_must_and_is_done_when_it_returns(program: Program) -> None:
     step = step_of(program)

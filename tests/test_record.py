@@ -282,7 +282,7 @@ def _wait_for_step(process: subprocess.Popen[str], step: int) -> int:
     raise AssertionError(process.stderr.read() if process.stderr else "")
 
 
-@pytest.mark.parametrize("step", [1, 1500])
+@pytest.mark.parametrize("step", [1, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_kill_leaves_a_readable_run(tmp_path: Path, step: int) -> None:
     process = _start(tmp_path / "a")
     _wait_for_step(process, step)

@@ -33,7 +33,10 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_PAUSE", 0.0)
 
 
-@pytest.mark.parametrize("step", [1, 11, 50, 77, 150, 198, 319])
+_LONGER = (pytest.param(step, marks=pytest.mark.slow) for step in (11, 77, 150, 198))
+
+
+@pytest.mark.parametrize("step", [1, 50, 319, *_LONGER])
 def test_a_resumed_run_is_the_unbroken_one(step: int, tmp_path: Path, whole: bp.Run) -> None:
     """At epochs' ends and between them, at the best state and where the rate falls."""
     assert whole.status == "stopped early"
@@ -52,7 +55,7 @@ def test_a_resumed_run_is_the_unbroken_one(step: int, tmp_path: Path, whole: bp.
 
 
 @pytest.mark.usefixtures("often")
-@pytest.mark.parametrize("step", [40, 200, 300])
+@pytest.mark.parametrize("step", [200, *(pytest.param(step, marks=pytest.mark.slow) for step in (40, 300))])
 def test_what_did_not_reach_the_disk_is_computed_again(step: int, tmp_path: Path, whole: bp.Run) -> None:
     """Costs and looks lost, the last checkpoints torn, and the best state of a later one."""
     path = as_killed(interrupted(tmp_path / "a", step))

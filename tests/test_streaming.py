@@ -240,6 +240,7 @@ def test_a_streamed_training_is_the_training(words: Path, monkeypatch: pytest.Mo
     assert outside.verify() == outside.steps == inside.steps
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_found_again(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trained(words, "300KB", monkeypatch, out=tmp_path / "run")
     assert not (tmp_path / "run" / "rows.safetensors").exists()
