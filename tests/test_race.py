@@ -15,14 +15,14 @@ from backpass.pictures.many_lines import Curve, many_lines, spread
 from backpass.rivals.budget import Budget, budget
 from backpass.rivals.methods import METHODS
 from backpass.rivals.methods.grid import Grid
-from backpass.rivals.needs import Need, needs_of
 from backpass.rivals.outcome import curve_of, outcome
 from backpass.rivals.problem import Problem
 from backpass.rivals.race import Lane, Race, Trial, entrants
 from backpass.rivals.scaling import scaling
+from backpass.rivals.scaling.needs import Need, needs_of
+from backpass.rivals.scaling.teacher import linear
 from backpass.rivals.task import Task
 from backpass.rivals.tasks import TASKS, searched_seed, task_named
-from backpass.rivals.teacher import linear
 
 SOME = [METHODS[name] for name in ("backprop", "one-weight", "weight-perturbation")]
 

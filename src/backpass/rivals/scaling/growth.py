@@ -12,10 +12,10 @@ from backpass.explain.answer import Answer, Block, Heading, Note
 from backpass.rivals.method import Method
 from backpass.rivals.methods import METHODS
 from backpass.rivals.methods.grid import Grid
-from backpass.rivals.needs import Need, gradient_price, needs_of, slope
 from backpass.rivals.problem import Problem
 from backpass.rivals.race import GRID_VALUES, entrants
-from backpass.rivals.scaling_tables import (
+from backpass.rivals.scaling.needs import Need, gradient_price, needs_of, slope
+from backpass.rivals.scaling.tables import (
     Law,
     chart,
     gradient_table,
@@ -24,8 +24,8 @@ from backpass.rivals.scaling_tables import (
     task_table,
     width_table,
 )
+from backpass.rivals.scaling.teacher import WIDTHS, linear
 from backpass.rivals.tasks import task_named
-from backpass.rivals.teacher import WIDTHS, linear
 
 Told = Callable[[float, str], None]
 
@@ -70,7 +70,7 @@ class Scaling(Answer):
     Attributes
     ----------
     widths : tuple of Need
-        On one task in many sizes: see `backpass.rivals.teacher.linear`.
+        On one task in many sizes: see `backpass.rivals.scaling.teacher.linear`.
     needs : tuple of Need
         On tasks that differ.
     left_out : tuple of str
@@ -181,7 +181,7 @@ def scaling(
     told : callable, optional
         Called with how far it is, from 0 to 1, and words.
     widths : sequence of int
-        Of the linear task; see `backpass.rivals.teacher.linear`.
+        Of the linear task; see `backpass.rivals.scaling.teacher.linear`.
 
     Returns
     -------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from backpass.explain.answer import Cell, Figure, Table
 from backpass.pictures.many_lines import Curve, many_lines
 from backpass.rivals.methods import METHODS
-from backpass.rivals.needs import PARTS, Need, slope
+from backpass.rivals.scaling.needs import PARTS, Need, slope
 
 What = Callable[[Need], float]
 #: What passes grow as, in words and as a function of N and M.
