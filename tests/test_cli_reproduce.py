@@ -169,8 +169,11 @@ def test_an_unknown_name_gets_the_nearest(toys) -> None:
     toys("reproduce", "X1", "zzzz").fails(2, "there is no classic 'zzzz'", "backpass reproduce lists them")
 
 
-def test_a_file_that_tells_no_format_is_refused_before_anything_runs(toys) -> None:
+def test_a_file_that_cannot_be_is_refused_before_anything_runs(toys) -> None:
     toys("reproduce", "x1", "--out", "page.pdf").fails(2, "ends in none of")
+    said = toys("reproduce", "x1", "--out", "no/such/page.html")
+    said.fails(6, "cannot be written: there is no folder no/such")
+    assert "X1" not in said.out + said.err  # nothing was run for nothing
 
 
 def test_missing_data_say_where_they_come_from_and_the_others_run(toys) -> None:

@@ -13,7 +13,7 @@ from backpass.cli.options import FLAG, WHOLE, default
 from backpass.cli.output import Output
 from backpass.cli.places import open_run
 from backpass.cli.progress import Waiting
-from backpass.errors import RecordError, UsageError
+from backpass.errors import RecordError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from backpass.explain import Answer
@@ -158,7 +158,19 @@ def step_of(run: Run, spec: str, step: int | None) -> int:
 
 
 def check_form(form: Form) -> Format | None:
-    """The format that is asked for; refuse a file whose ending does not tell one."""
+    """The format that is asked for.
+
+    Who works for long asks this first, so that no answer is lost at the end.
+
+    Raises
+    ------
+    UsageError
+        The ending of the file tells no format.
+    StorageError
+        There is no such folder.
+    """
+    if form.out is not None and not form.out.absolute().parent.is_dir():
+        raise StorageError(f"{form.out} cannot be written: there is no folder {form.out.parent}")
     if form.out is None or form.format is not None:
         return form.format
     ending = _ENDINGS.get(form.out.suffix.lower())
