@@ -874,6 +874,7 @@ def test_a_full_disk_leaves_what_was_written_before(earlier: Earlier) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_from_outside(number: signal.Signals, earlier: Earlier) -> None:
     path = earlier.fresh()
@@ -902,6 +903,7 @@ def test_stopped_from_outside(number: signal.Signals, earlier: Earlier) -> None:
     assert earlier.is_whole()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 def test_sigterm_of_the_command(earlier: Earlier) -> None:
     path = earlier.fresh()

@@ -375,6 +375,7 @@ def test_a_variable_of_the_system_limits_the_threads(monkeypatch: pytest.MonkeyP
 # ---- memory
 
 
+@slow
 @pytest.mark.usefixtures("divided")
 def test_a_step_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Native code calls nothing that allocates, and always works on the same memory; per step Python keeps

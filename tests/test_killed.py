@@ -98,6 +98,7 @@ def check(folder: Path, whole: bp.Run) -> int:
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle(tmp_path: Path, whole: bp.Run, count: int) -> None:
     assert not child(tmp_path / "a", count // 2, "train")
     assert 0 < check(tmp_path / "a", whole) < whole.steps

@@ -147,6 +147,7 @@ def test_native_code_finds_the_same_gradient_too() -> None:
     assert [way.size for way in lesson.ways] == [1, 8, 32, 128, 200]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_numpy")
 def test_wrong_labels_hurt_and_are_learned_by_heart() -> None:
     lesson = noise(levels=(0.0, 0.4), seeds=2, rows=150, passes=60)

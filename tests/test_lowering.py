@@ -97,9 +97,16 @@ def compare(program) -> None:
     check_executor(Compiled(), step, program.feeds, rtol=1e-12)
 
 
-@settings(max_examples=120)
+@settings(max_examples=40)
 @given(programs("f64"))
 def test_random_programs(program) -> None:
+    compare(program)
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(programs("f64"))
+def test_many_random_programs(program) -> None:
     compare(program)
 
 

@@ -183,6 +183,7 @@ def test_only_what_he_monitored_is_measured(mnist: Path) -> None:
     assert set(MONITORED) > {"train_cost"}
 
 
+@pytest.mark.slow
 def test_first_epoch_of_all_digits(mnist: Path) -> None:
     options = program("N5", epochs=1)
     mine = next(curves.trained(options, published(options.published, 1), quiet))

@@ -271,6 +271,7 @@ def test_a_streamed_run_is_found_again(words: Path, tmp_path: Path, monkeypatch:
         bp.load(tmp_path / "run").verify()
 
 
+@pytest.mark.slow
 def test_the_command_says_that_it_streams(words: Path, tmp_path: Path) -> None:
     environment = os.environ | {"BACKPASS_MEMORY": "300KB"}
     got = subprocess.run(

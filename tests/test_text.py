@@ -104,6 +104,7 @@ def step_executes(program: Program) -> None:
     assert graph.text("latex").count("\n") >= 2
 
 
+@settings(max_examples=100)
 @given(programs())
 def test_json_and_back(program: Program) -> None:
     names = [n for n in program.wrt if n in program.graph.inputs]
@@ -413,7 +414,7 @@ def test_hostile_json_is_refused(text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.data())
 def test_json_with_any_one_value_exchanged_is_a_program_or_a_graph_error(data: st.DataObject) -> None:
     program = json.loads(to_json(NETS["recurrent"]()))
