@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -309,8 +310,15 @@ def test_the_best_epoch_is_chosen_by_validation(mnist: Path, monkeypatch: pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["M1", "M2", "M3", "M4", "M5", "M6", "M7"])
-def test_nets_of_the_book(mnist: Path, name: str) -> None:
-    assert reproduce(named([name])[0], quiet).agrees
+def test_nets_of_the_book_on_few_digits(mnist: Path, name: str) -> None:
+    """Each of their figures is measured. On all digits they take a quarter of an hour: `benchmarks/classics.py`."""
+    [classic] = named([name])
+    few = {"rows": 100, "seeds": 1}
+    options = few if "training" not in classic.options else {"training": classic.options["training"] | few}
+    found = reproduce(shortened(name, **options), quiet)
+    assert len(found.compared) == len(classic.figures)
+    assert all(math.isfinite(v) for c in found.compared for v in c.found.values)
+    assert not found.agrees or name in ("M2", "M4")  # a hundred digits teach less; M4 learns nothing anyway
 
 
 def test_sure_is_said_of_each() -> None:
