@@ -311,7 +311,7 @@ def test_the_best_epoch_is_chosen_by_validation(mnist: Path, monkeypatch: pytest
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["M1", "M2", "M3", "M4", "M5", "M6", "M7"])
 def test_nets_of_the_book_on_few_digits(mnist: Path, name: str) -> None:
-    """Each of their figures is measured. On all digits they take a quarter of an hour: `benchmarks/classics.py`."""
+    """Each of their figures is measured; `benchmarks/classics.py` runs them whole, a quarter of an hour."""
     [classic] = named([name])
     few = {"rows": 100, "seeds": 1}
     options = few if "training" not in classic.options else {"training": classic.options["training"] | few}
