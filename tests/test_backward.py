@@ -85,7 +85,7 @@ def assert_close(ours: dict[str, Any], theirs: dict[str, Any], prefix: str, cost
         assert error <= rtol, (name, error)
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(programs())
 def test_gradients_equal_those_of_an_independent_autodiff(program: Program) -> None:
     agrees_with_autograd(program)
