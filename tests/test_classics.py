@@ -310,9 +310,8 @@ def test_the_stored_figures_hold_no_paths() -> None:
 
 
 def test_the_list_and_its_data_are_part_of_the_package() -> None:
-    wheel = pytest.importorskip(
-        "hatchling.builders.wheel", reason="hatchling, which makes the wheel, is needed"
-    )
+    from hatchling.builders import wheel
+
     packed = {Path(f.path) for f in wheel.WheelBuilder(str(REPO)).recurse_included_files()}
     package = REPO / "src" / "backpass" / "classics"
     needed = [*package.glob("*.toml"), *(p for p in (package / "data").rglob("*") if p.is_file())]

@@ -167,13 +167,21 @@ def angles(problem: Problem, weights: Weights, backwards: Feeds, rows: Feeds) ->
     """
     other, _ = problem.deltas(weights, rows, backwards)
     true, _ = problem.deltas(weights, rows)
-    found = {}
-    for name in list(true)[:-1]:
-        lengths = np.linalg.norm(other[name], axis=1) * np.linalg.norm(true[name], axis=1)
-        there = lengths > 0
-        cosines = (other[name] * true[name]).sum(axis=1)[there] / lengths[there]
-        found[name] = float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).mean())
-    return found
+    return {name: angle_of_rows(other[name], true[name]) for name in list(true)[:-1]}
+
+
+def angle_of_rows(some: Array, other: Array) -> float:
+    """The angle between the rows of two matrices in degrees, the mean over rows that have a direction.
+
+    Examples
+    --------
+    >>> round(angle_of_rows(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[1.0, 1.0], [1.0, 0.0]])), 6)
+    45.0
+    """
+    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(other, axis=1)
+    there = lengths > 0
+    cosines = (some * other).sum(axis=1)[there] / lengths[there]
+    return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).mean())
 
 
 def cosine(a: Array, b: Array) -> float:

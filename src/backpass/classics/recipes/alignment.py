@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from backpass.classics.catalogue import Classic
 from backpass.classics.measured import Measured, Ours, Told, ours
@@ -23,7 +22,7 @@ from backpass.rivals.methods import METHODS
 from backpass.rivals.methods.feedback_alignment import FeedbackAlignment
 from backpass.rivals.problem import Problem, compiled
 from backpass.rivals.programs import Programs
-from backpass.rivals.quality import angles
+from backpass.rivals.quality import angle_of_rows, angles
 from backpass.rivals.task import Task
 
 #: The rules, and how the lines of a picture tell them apart.
@@ -277,7 +276,9 @@ def _learned(options: Digits, rule: str) -> Iterator[_Run]:
     def look() -> None:
         if fed:
             probe = {"x": x_test[:1000], "t": t_test[:1000], **weights}
-            run.angles.append(_angle(deltas(probe | back)["δ1"], deltas(probe | {"B2": weights["W2"]})["δ1"]))
+            run.angles.append(
+                angle_of_rows(deltas(probe | back)["δ1"], deltas(probe | {"B2": weights["W2"]})["δ1"])
+            )
 
     look()
     for epoch in range(options.epochs):
@@ -296,10 +297,3 @@ def _learned(options: Digits, rule: str) -> Iterator[_Run]:
         run.errors.append(100.0 * float(np.mean(a.argmax(axis=1) != y_test)))
     run.done = float(options.epochs)
     yield run
-
-
-def _angle(some: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The mean over rows of the angle between two rows, in degrees."""
-    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(other, axis=1)
-    cosines = (some * other).sum(axis=1) / lengths
-    return float(np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0))).mean())

@@ -44,13 +44,6 @@ LESSONS: dict[str, Lesson] = {
     "noise": _from("noise", "noise"),
 }
 
-#: What each shows, in a sentence.
-SHOWS = {
-    "one-weight": "trial and error with one weight, and how the derivative tells direction and size at once",
-    "batch": "example by example, in mini-batches, the whole matrix: same gradient, other time",
-    "noise": "test error against noise on the inputs and on the labels, 0 to 50 %",
-}
-
 
 def lesson_named(name: str) -> Lesson:
     """The lesson of that name.
